@@ -1,0 +1,36 @@
+"""From parameters and a dataset to the configuration of the network that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from components.params import Params
+from model.config import MODALITIES, IsoFormerConfig
+from model.presets import preset
+
+
+def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
+    """The preset with the dataset's tissues and label statistics, the chosen modalities, and the user's overrides.
+
+    `dataset` is dataset.json. An unknown override raises `InputError` naming the nearest key.
+    """
+    base = preset(params.model.preset)
+    config = replace(
+        base,
+        window_bp=params.extract.window_bp,
+        tissues=tuple(dataset["tissues"]),
+        output_mean=tuple(float(value) for value in dataset["label_mean"]),
+        output_std=tuple(float(value) for value in dataset["label_std"]),
+        **{name: None for name in MODALITIES if name not in params.model.modalities},
+    )
+    return IsoFormerConfig.from_dict(_merged(config.to_dict(), params.model.overrides))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
