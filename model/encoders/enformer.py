@@ -1,0 +1,217 @@
+"""The Enformer trunk (Avsec et al. 2021, Methods): convolutions, then a transformer with relative positions.
+
+W windows of B base pairs, C channels, L positions of a convolutional stage, P positions of the transformer (Q of them
+kept), H heads of K key and V value channels, R relative distances, F positional features, D output channels.
+Convolutions are channels-first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch import Tensor, nn
+
+from model.config import EnformerConfig
+from model.encoders.batch_norm import WindowBatchNorm
+from model.encoders.positions import positional_features
+from model.encoders.rotary_encoder import initialise_linear
+
+GELU_SLOPE = 1.702
+LAYER_NORM_EPSILON = 1e-5
+STEM_KERNEL, TOWER_KERNEL = 15, 5
+
+
+class Enformer(nn.Module):
+    """DNA windows in, one state per `bp_per_position` base pairs out, the outer positions cropped."""
+
+    positions: Tensor
+
+    def __init__(self, config: EnformerConfig, window_bp: int) -> None:
+        super().__init__()
+        self.config = config
+        frozen = config.batch_norm == "frozen"
+        self.stem_conv = _conv(4, config.stem_channels, STEM_KERNEL)
+        self.stem_residual = NormGeluConv(config.stem_channels, config.stem_channels, 1, frozen=frozen)
+        self.stem_pool = AttentionPool(config.stem_channels)
+        widths = (config.stem_channels, *config.tower_channels)
+        self.tower = nn.ModuleList(
+            TowerStage(before, after, frozen=frozen) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        length = window_bp // config.bp_per_position
+        self.kept = (config.crop_positions, length - config.crop_positions)
+        table = positional_features(length, config.position_features, config.gamma_basis)
+        self.register_buffer("positions", torch.tensor(table, dtype=torch.float32), persistent=False)
+        self.transformer = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
+        self.final = NormGeluConv(config.width, config.output_channels, 1, frozen=frozen)
+
+    @property
+    def output_positions(self) -> int:
+        """Positions that leave the encoder per window, Q."""
+        return self.kept[1] - self.kept[0]
+
+    def forward(self, windows_WB: Tensor) -> Tensor:
+        """Codes uint8 (W, B) → states (W, Q, D)."""
+        x_WCL = self.stem_conv(one_hot(windows_WB, self.stem_conv.weight.dtype))
+        x_WCL = self.stem_pool(x_WCL + self.stem_residual(x_WCL))
+        for stage in self.tower:
+            x_WCL = stage(x_WCL)
+        x_WPC = x_WCL.transpose(1, 2)
+        features_RF = self.positions.to(x_WPC.dtype)
+        last = len(self.transformer) - 1
+        for index, layer in enumerate(self.transformer):
+            # What is cropped afterwards need not be computed in the last layer.
+            kept = self.kept if index == last else (0, x_WPC.shape[1])
+            x_WPC = layer(x_WPC, features_RF, kept)
+        if last < 0:
+            x_WPC = x_WPC[:, self.kept[0] : self.kept[1]]
+        x_WDQ = self.final(x_WPC.transpose(1, 2))
+        return gelu(F.dropout(x_WDQ, self.config.output_dropout, self.training)).transpose(1, 2)
+
+
+def one_hot(windows_WB: Tensor, dtype: torch.dtype) -> Tensor:
+    """Codes (W, B), A0 C1 G2 T3 → (W, 4, B); N is all zeros."""
+    bases = torch.arange(4, device=windows_WB.device, dtype=windows_WB.dtype)
+    return (windows_WB[:, None] == bases[:, None]).to(dtype)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The Enformer's approximation x·σ(1.702 x)."""
+    return F.silu(x * GELU_SLOPE) / GELU_SLOPE
+
+
+class NormGeluConv(nn.Module):
+    """BatchNorm → GELU → Conv1d: (W, C, L) → (W, C', L).
+
+    GELU(x) = silu(1.702 x)/1.702: the factors go into the norm and the kernel, which saves two passes over the data.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, *, frozen: bool) -> None:
+        super().__init__()
+        self.norm = WindowBatchNorm(channels, frozen=frozen)
+        self.conv = _conv(channels, out_channels, kernel)
+
+    def forward(self, x_WCL: Tensor) -> Tensor:
+        """(W, C, L) → (W, C', L)."""
+        activated = F.silu(self.norm(x_WCL, GELU_SLOPE))
+        return F.conv1d(activated, self.conv.weight / GELU_SLOPE, self.conv.bias, padding=self.conv.padding)
+
+
+class TowerStage(nn.Module):
+    """A widening convolution, a pointwise residual one, and pooling to half the length."""
+
+    def __init__(self, channels: int, out_channels: int, *, frozen: bool) -> None:
+        super().__init__()
+        self.conv = NormGeluConv(channels, out_channels, TOWER_KERNEL, frozen=frozen)
+        self.residual = NormGeluConv(out_channels, out_channels, 1, frozen=frozen)
+        self.pool = AttentionPool(out_channels)
+
+    def forward(self, x_WCL: Tensor) -> Tensor:
+        """(W, C, L) → (W, C', L/2)."""
+        x_WCL = self.conv(x_WCL)
+        pooled: Tensor = self.pool(x_WCL + self.residual(x_WCL))
+        return pooled
+
+
+class AttentionPool(nn.Module):
+    """Softmax-weighted sum of each pair of positions; the logits are a 1×1 convolution without bias.
+
+    A softmax over two is a sigmoid of the difference of logits, and the convolution is linear: it is applied to the
+    difference of the pair, at half the cost.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.logits = nn.Conv1d(channels, channels, 1, bias=False)
+        # Twice the identity: starts close to max pooling.
+        nn.init.dirac_(self.logits.weight)
+        with torch.no_grad():
+            self.logits.weight.mul_(2)
+
+    def forward(self, x_WCL: Tensor) -> Tensor:
+        """(W, C, L) → (W, C, L/2)."""
+        first, second = x_WCL.unflatten(2, (-1, 2)).unbind(-1)
+        difference = first - second
+        return second + self.logits(difference).sigmoid() * difference
+
+
+class TransformerLayer(nn.Module):
+    """x + Dropout(Attention(LN(x))), then x + feed-forward with ReLU; both with dropout."""
+
+    def __init__(self, config: EnformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+        self.attention = RelativeAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+        self.feed_forward_in = nn.Linear(width, 2 * width)
+        self.feed_forward_out = nn.Linear(2 * width, width)
+        initialise_linear(self.feed_forward_in, 1.0)
+        initialise_linear(self.feed_forward_out, 1 / math.sqrt(2 * config.layers))
+
+    def forward(self, x_WPC: Tensor, features_RF: Tensor, kept: tuple[int, int]) -> Tensor:
+        """(W, P, C) → (W, Q, C): the positions `kept`, all of which attend to all P."""
+        attended = self.attention(self.attention_norm(x_WPC), features_RF, kept)
+        x_WQC = x_WPC[:, kept[0] : kept[1]] + F.dropout(attended, self.dropout, self.training)
+        inner = self.feed_forward_in(self.feed_forward_norm(x_WQC))
+        inner = F.relu(F.dropout(inner, self.dropout, self.training))
+        return x_WQC + F.dropout(self.feed_forward_out(inner), self.dropout, self.training)
+
+
+class RelativeAttention(nn.Module):
+    """Attention with learned projections of positional features (Transformer-XL form)."""
+
+    def __init__(self, config: EnformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        keys, values = config.heads * config.key_size, config.heads * config.value_size
+        self.query = nn.Linear(config.width, keys, bias=False)
+        self.key = nn.Linear(config.width, keys, bias=False)
+        self.value = nn.Linear(config.width, values, bias=False)
+        self.output = nn.Linear(values, config.width)
+        self.relative_key = nn.Linear(config.position_features, keys, bias=False)
+        self.content_bias = nn.Parameter(torch.randn(config.heads, config.key_size))
+        self.position_bias = nn.Parameter(torch.randn(config.heads, config.key_size))
+        for linear in (self.query, self.key, self.value, self.relative_key):
+            initialise_linear(linear, 1.0)
+        initialise_linear(self.output, 1 / math.sqrt(2 * config.layers))
+
+    def forward(self, x_WPC: Tensor, features_RF: Tensor, kept: tuple[int, int]) -> Tensor:
+        """(W, P, C) → (W, Q, C) for the query positions `kept`."""
+        config = self.config
+        length = x_WPC.shape[1]
+        queries = kept[1] - kept[0]
+        q_WQHK = self.query(x_WPC[:, kept[0] : kept[1]]).unflatten(2, (config.heads, -1)) * config.key_size**-0.5
+        k_WPHK = self.key(x_WPC).unflatten(2, (config.heads, -1))
+        v_WPHV = self.value(x_WPC).unflatten(2, (config.heads, -1))
+        # Distances that any kept query sees: from −(last query) to P − 1 − (first query).
+        first = length - kept[1]
+        features = features_RF[first : first + queries + length - 1]
+        features = F.dropout(features, config.position_dropout, self.training)
+        r_RHK = self.relative_key(features).unflatten(1, (config.heads, -1))
+        content = torch.einsum("wqhk,wphk->whqp", q_WQHK + self.content_bias, k_WPHK)
+        relative = torch.einsum("wqhk,rhk->whqr", q_WQHK + self.position_bias, r_RHK)
+        weights_WHQP = (content + relative_shift(relative, length)).softmax(dim=-1)
+        weights_WHQP = F.dropout(weights_WHQP, config.attention_dropout, self.training)
+        mixed = torch.einsum("whqp,wphv->wqhv", weights_WHQP, v_WPHV).flatten(2)
+        attended: Tensor = self.output(mixed)
+        return attended
+
+
+def relative_shift(logits_WHQR: Tensor, length: int) -> Tensor:
+    """Logits by relative distance (…, Q, Q + P − 1) → by key position (…, Q, P), without copying.
+
+    Row i reads columns Q − 1 − i + j: in the flattened rows that is a step of one column less per row.
+    """
+    queries, distances = logits_WHQR.shape[-2:]
+    flat = logits_WHQR.flatten(-2)[..., queries - 1 : queries - 1 + queries * (distances - 1)]
+    return flat.unflatten(-1, (queries, distances - 1))[..., :length]
+
+
+def _conv(channels: int, out_channels: int, kernel: int) -> nn.Conv1d:
+    conv = nn.Conv1d(channels, out_channels, kernel, padding=kernel // 2)
+    nn.init.normal_(conv.weight, std=1 / math.sqrt(channels * kernel))
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

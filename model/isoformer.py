@@ -1,0 +1,139 @@
+"""IsoFormer: three encoders, their fusion, one head.
+
+W distinct DNA windows of L base pairs, B transcripts, T tokens, D channels.
+Source: "Multi-modal Transfer Learning between Biological Foundation Models", section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch import Tensor, nn
+
+from model.batch import PackedBatch
+from model.config import MODALITIES, EnformerConfig, HeadConfig, IsoFormerConfig
+from model.encoders.enformer import Enformer
+from model.encoders.layout import TokenLayout, packed_layout, padded_layout
+from model.encoders.rotary_encoder import RotaryEncoder, initialise_linear
+from model.fusion import Fusion, ModalityStates, window_states
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenInput:
+    """Token ids int64 (T,) and where they lie."""
+
+    tokens: Tensor
+    layout: TokenLayout
+
+    @classmethod
+    def from_packed(cls, tokens: np.ndarray, offsets: np.ndarray, device: torch.device) -> TokenInput:
+        """Packed tokens (T,) with offsets (N + 1,)."""
+        layout, order = packed_layout(np.diff(offsets), device)
+        return cls(tokens=torch.from_numpy(tokens[order].astype(np.int64)).to(device), layout=layout)
+
+    @classmethod
+    def from_padded(cls, tokens_NL: Tensor, lengths_N: Tensor) -> TokenInput:
+        """Padded tokens (N, L) with lengths (N,)."""
+        sequences, length = tokens_NL.shape
+        return cls(tokens=tokens_NL.flatten(), layout=padded_layout(sequences, length, lengths_N))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchBatch:
+    """B transcripts on a device.
+
+    windows: uint8 (W, L). window_of_transcript: int64 (B,), W = none. dna: six-mers of the windows, for a DNA encoder
+    that reads tokens. present: bool (B, 3) in the order dna, rna, protein.
+    """
+
+    windows: Tensor
+    window_of_transcript: Tensor
+    dna: TokenInput | None
+    rna: TokenInput
+    protein: TokenInput
+    present: Tensor
+
+    @classmethod
+    def from_packed(cls, batch: PackedBatch, device: torch.device | str = "cpu") -> TorchBatch:
+        """Move a packed batch to a device, with the index maps that every layer uses."""
+        place = torch.device(device)
+        has_dna_tokens = len(batch.dna_offsets) > 1
+        windows = len(batch.dna_offsets) - 1 if has_dna_tokens else len(batch.windows)
+        index = np.where(batch.window_of_transcript < 0, windows, batch.window_of_transcript)
+        return cls(
+            windows=torch.from_numpy(batch.windows).to(place),
+            window_of_transcript=torch.from_numpy(index).to(place),
+            dna=TokenInput.from_packed(batch.dna_tokens, batch.dna_offsets, place),
+            rna=TokenInput.from_packed(batch.rna_tokens, batch.rna_offsets, place),
+            protein=TokenInput.from_packed(batch.protein_tokens, batch.protein_offsets, place),
+            present=torch.from_numpy(batch.present).to(place),
+        )
+
+
+class IsoFormer(nn.Module):
+    """Expression of transcripts in each tissue from DNA, RNA and protein, any of them absent."""
+
+    output_mean: Tensor
+    output_std: Tensor
+
+    def __init__(self, config: IsoFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoders = nn.ModuleDict()
+        for name in config.modalities:
+            encoder = getattr(config, name)
+            if isinstance(encoder, EnformerConfig):
+                self.encoders[name] = Enformer(encoder, config.window_bp)
+            else:
+                self.encoders[name] = RotaryEncoder(encoder)
+        self.fusion = Fusion(config)
+        self.head = Head(self.fusion.output_width, len(config.tissues), config.head)
+        # The configuration holds the scale and is stored beside the weights: one place, not two.
+        count = len(config.tissues)
+        self.register_buffer("output_mean", torch.tensor(config.output_mean or (0.0,) * count), persistent=False)
+        self.register_buffer("output_std", torch.tensor(config.output_std or (1.0,) * count), persistent=False)
+
+    def forward(self, batch: TorchBatch) -> Tensor:
+        """Standardised log1p expression, (B, tissues)."""
+        states = {name: self._encode(name, batch) for name in self.config.modalities}
+        predicted: Tensor = self.head(self.fusion(states))
+        return predicted
+
+    def to_log1p(self, standardised: Tensor) -> Tensor:
+        """Undo the standardisation of the labels: log1p TPM, (B, tissues)."""
+        return standardised * self.output_std + self.output_mean
+
+    def _encode(self, name: str, batch: TorchBatch) -> ModalityStates:
+        encoder = self.encoders[name]
+        present = batch.present[:, MODALITIES.index(name)]
+        if isinstance(encoder, Enformer):
+            return window_states(encoder(batch.windows), batch.window_of_transcript, present)
+        tokens: TokenInput = getattr(batch, name)
+        return ModalityStates(
+            states=encoder(tokens.tokens, tokens.layout),
+            layout=tokens.layout,
+            of_transcript=batch.window_of_transcript if name == "dna" else None,
+            present=present,
+        )
+
+
+class Head(nn.Module):
+    """Linear(D, hidden) → GELU → Linear(hidden, tissues)."""
+
+    def __init__(self, width: int, tissues: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        hidden = round(width * config.expansion)
+        self.inner = nn.Linear(width, hidden)
+        self.outer = nn.Linear(hidden, tissues)
+        initialise_linear(self.inner, 1.0)
+        initialise_linear(self.outer, 1.0)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """(B, D) → (B, tissues)."""
+        hidden = F.gelu(self.inner(pooled_BD))
+        predicted: Tensor = self.outer(F.dropout(hidden, self.dropout, self.training))
+        return predicted
