@@ -109,8 +109,14 @@ def pack(transcripts: Sequence[TokenizedTranscript], config: IsoFormerConfig) ->
         window_of_transcript[row] = index_of_window[key]
     dna_reads_tokens = isinstance(config.dna, RotaryConfig)
     dna_tokens, dna_offsets = _concatenate([sixmer_tokens(codes) for codes in windows] if dna_reads_tokens else [])
-    rna_tokens, rna_offsets = _concatenate([item.rna for item in transcripts])
-    protein_tokens, protein_offsets = _concatenate([item.protein for item in transcripts])
+    # Where the model attends to the special tokens of an absent sequence, they are tokens; `present` stays false.
+    specials = config.fusion.absent == "specials"
+    no_rna = sixmer_tokens("") if specials and config.rna is not None else None
+    no_protein = esm_tokens("") if specials and config.protein is not None else None
+    rna_tokens, rna_offsets = _concatenate([no_rna if item.rna is None else item.rna for item in transcripts])
+    protein_tokens, protein_offsets = _concatenate(
+        [no_protein if item.protein is None else item.protein for item in transcripts]
+    )
     stacked = np.stack(windows) if windows and not dna_reads_tokens else np.empty((0, config.window_bp), dtype=np.uint8)
     return PackedBatch(
         windows=stacked,

@@ -129,6 +129,7 @@ class CrossAttentionStack(nn.Module):
         pooled_BD = target.mean()
         last = len(self.layers) - 1
         for index, (name, layer) in enumerate(self.layers.items()):
+            assert isinstance(layer, CrossAttention)
             attended = states[name].lengths() > 0
             mixed_BLD = layer.mix(target, states[name])
             pooled_BD = pooled_BD + layer.finish(masked_mean(mixed_BLD, lengths), attended)
@@ -182,6 +183,4 @@ def window_states(states_WQD: Tensor, of_transcript: Tensor, present: Tensor) ->
     """States of distinct DNA windows (W, Q, D), shared by the transcripts that `of_transcript` (B,) names; W = none."""
     windows, positions = states_WQD.shape[:2]
     layout = full_layout(windows, positions, states_WQD.device)
-    return ModalityStates(
-        states=states_WQD.flatten(0, 1), layout=layout, of_transcript=of_transcript, present=present
-    )
+    return ModalityStates(states=states_WQD.flatten(0, 1), layout=layout, of_transcript=of_transcript, present=present)

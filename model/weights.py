@@ -37,10 +37,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> IsoFormer:
         raise InputError(
             where=str(path), expected="a safetensors file", found=str(error), fix="Give a folder that a model is in."
         ) from None
-    with torch.device("meta"):
+    with torch.random.fork_rng():  # reading a model must not move the caller's random numbers
         model = IsoFormer(config)
-    model.to_empty(device="cpu")
-    reset_derived_buffers(model)
     load_tensors(model, tensors, where=str(path))
     return model.to(device).eval()
 

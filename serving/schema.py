@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SCHEMA_VERSION = 1
 _EXAMPLE_RNA = "GGGACATTCCCGAACAUGGCUAGCUAA"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -49,7 +48,7 @@ class PredictRequest(Strict):
         strict=True,
         json_schema_extra={"examples": [{"items": [{"rna": _EXAMPLE_RNA}, {"id": "ENST00000000001"}]}]},
     )
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     items: list[Any] = Field(min_length=1, description="items, see Item")
     tissues: list[Name] | None = Field(default=None, min_length=1, description="default: all tissues of the model")
     partial: bool = Field(default=False, description="answer the good items and report the bad ones by their index")
@@ -97,13 +96,13 @@ class Provenance(Strict):
     model_digest: str
     dataset_version: str
     simulated: bool
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
 
 
 class PredictAnswer(Strict):
     """Answers in the order of the items."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     items: list[ItemAnswer]
     provenance: Provenance
 

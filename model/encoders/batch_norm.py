@@ -35,13 +35,13 @@ class WindowBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x_WCL: Tensor, gain: float = 1.0) -> Tensor:
-        """Normalise, then multiply by `gain`, which costs nothing here."""
+    def forward(self, x_WCL: Tensor, share_W: Tensor | None, gain: float = 1.0) -> Tensor:
+        """Normalise, then multiply by `gain`, which costs nothing here; `share_W` as `window_shares` gives it."""
         weight, bias = (self.weight, self.bias) if gain == 1.0 else (self.weight * gain, self.bias * gain)
         if not self.training or self.frozen:
             return F.batch_norm(x_WCL, self.running_mean, self.running_var, weight, bias, False, 0.0, EPSILON)
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            out, mean, unbiased = _GlobalNorm.apply(x_WCL, weight, bias)
+        if share_W is not None:
+            out, mean, unbiased = _GlobalNorm.apply(x_WCL, weight, bias, share_W)
             with torch.no_grad():
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), MOMENTUM)
                 self.running_var.lerp_(unbiased.to(self.running_var.dtype), MOMENTUM)
@@ -50,6 +50,29 @@ class WindowBatchNorm(nn.Module):
         if not x_WCL.numel():
             return x_WCL
         return F.batch_norm(x_WCL, self.running_mean, self.running_var, weight, bias, True, MOMENTUM, EPSILON)
+
+
+def window_shares(windows_WB: Tensor) -> Tensor | None:
+    """What each window of this rank counts in global statistics, float64 (W,): 1/ranks that hold the same window.
+
+    None outside distributed training, where every window of a batch is distinct.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    group = _group_beside(dist.group.WORLD)
+    ranks = dist.get_world_size()
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (windows_WB.shape[1],), generator=generator).to(windows_WB.device)
+    # A 64-bit digest, in wrapping arithmetic; 0 is kept for the padding of the exchange.
+    own = (windows_WB.long() * factors).sum(dim=1) | 1
+    largest = torch.tensor([len(own)], device=own.device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=group)
+    padded = own.new_zeros(int(largest.item()))
+    padded[: len(own)] = own
+    gathered = [torch.empty_like(padded) for _ in range(ranks)]
+    dist.all_gather(gathered, padded, group=group)
+    holders = (torch.cat(gathered)[None, :] == own[:, None]).sum(dim=1)
+    return 1 / holders.double()
 
 
 @functools.lru_cache(maxsize=1)
@@ -64,38 +87,36 @@ def _sum_over_ranks(values: Tensor) -> Tensor:
 
 
 class _GlobalNorm(torch.autograd.Function):
-    """Normalise with statistics of all ranks; sums travel in float64, one collective each way."""
+    """Normalise with statistics of all ranks, windows by their share; sums travel in float64."""
 
     @staticmethod
-    def forward(ctx: Any, x_WCL: Tensor, weight_C: Tensor, bias_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        channels = x_WCL.shape[1]
-        count = x_WCL.shape[0] * x_WCL.shape[2]
-        totals = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x_WCL.device)
-        if count:
-            variance, mean = torch.var_mean(x_WCL, dim=(0, 2), correction=0)
-            mean, variance = mean.double(), variance.double()
-            totals = torch.cat([mean * count, (variance + mean.square()) * count, totals.new_tensor([count])])
-        totals = _sum_over_ranks(totals)
+    def forward(
+        ctx: Any, x_WCL: Tensor, weight_C: Tensor, bias_C: Tensor, share_W: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        channels, length = x_WCL.shape[1:]
+        variance_WC, mean_WC = (value.double() for value in torch.var_mean(x_WCL, dim=2, correction=0))
+        moments = torch.cat([mean_WC, variance_WC + mean_WC.square(), torch.ones_like(mean_WC[:, :1])], dim=1)
+        totals = _sum_over_ranks(share_W @ moments) * length
         total = totals[-1].clamp(min=1)
         mean = totals[:channels] / total
         variance = (totals[channels:-1] / total - mean.square()).clamp(min=0)
-        inverse = (variance + EPSILON).rsqrt()
-        mean_C, inverse_C = mean.to(x_WCL.dtype), inverse.to(x_WCL.dtype)
-        ctx.save_for_backward(x_WCL, weight_C, mean_C, inverse_C, total)
-        unbiased = variance * total / (total - 1).clamp(min=1)
+        inverse_C = (variance + EPSILON).rsqrt().to(x_WCL.dtype)
+        mean_C = mean.to(x_WCL.dtype)
+        ctx.save_for_backward(x_WCL, weight_C, mean_C, inverse_C, total, share_W.to(x_WCL.dtype))
         scale_C = weight_C * inverse_C
         out = torch.addcmul((bias_C - mean_C * scale_C)[None, :, None], x_WCL, scale_C[None, :, None])
+        unbiased = variance * total / (total - 1).clamp(min=1)
         ctx.mark_non_differentiable(mean, unbiased)
         return out, mean, unbiased
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x_WCL, weight_C, mean_C, inverse_C, total = ctx.saved_tensors
-        channels = x_WCL.shape[1]
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x_WCL, weight_C, mean_C, inverse_C, total, share_W = ctx.saved_tensors
         normalised = (x_WCL - mean_C[None, :, None]) * inverse_C[None, :, None]
         grad_bias = grad.sum(dim=(0, 2))
         grad_weight = (grad * normalised).sum(dim=(0, 2))
         sums = _sum_over_ranks(torch.cat([grad_bias, grad_weight]).double()) / total
-        mean_grad, mean_product = sums.to(grad.dtype).split(channels)
-        centred = grad - mean_grad[None, :, None] - normalised * mean_product[None, :, None]
-        return centred * (weight_C * inverse_C)[None, :, None], grad_weight, grad_bias
+        mean_grad, mean_product = sums.to(grad.dtype).split(x_WCL.shape[1])
+        common = mean_grad[None, :, None] + normalised * mean_product[None, :, None]
+        grad_x = (grad - share_W[:, None, None] * common) * (weight_C * inverse_C)[None, :, None]
+        return grad_x, grad_weight, grad_bias, None

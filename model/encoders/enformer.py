@@ -7,6 +7,7 @@ Convolutions are channels-first.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from model.config import EnformerConfig
-from model.encoders.batch_norm import WindowBatchNorm
+from model.encoders.batch_norm import WindowBatchNorm, window_shares
 from model.encoders.positions import positional_features
 from model.encoders.rotary_encoder import initialise_linear
 
@@ -37,7 +38,7 @@ class Enformer(nn.Module):
         self.stem_pool = AttentionPool(config.stem_channels)
         widths = (config.stem_channels, *config.tower_channels)
         self.tower = nn.ModuleList(
-            TowerStage(before, after, frozen=frozen) for before, after in zip(widths, widths[1:], strict=False)
+            TowerStage(before, after, frozen=frozen) for before, after in itertools.pairwise(widths)
         )
         length = window_bp // config.bp_per_position
         self.kept = (config.crop_positions, length - config.crop_positions)
@@ -53,10 +54,11 @@ class Enformer(nn.Module):
 
     def forward(self, windows_WB: Tensor) -> Tensor:
         """Codes uint8 (W, B) → states (W, Q, D)."""
+        share_W = window_shares(windows_WB) if self.training and self.config.batch_norm == "global" else None
         x_WCL = self.stem_conv(one_hot(windows_WB, self.stem_conv.weight.dtype))
-        x_WCL = self.stem_pool(x_WCL + self.stem_residual(x_WCL))
+        x_WCL = self.stem_pool(x_WCL + self.stem_residual(x_WCL, share_W))
         for stage in self.tower:
-            x_WCL = stage(x_WCL)
+            x_WCL = stage(x_WCL, share_W)
         x_WPC = x_WCL.transpose(1, 2)
         features_RF = self.positions.to(x_WPC.dtype)
         last = len(self.transformer) - 1
@@ -66,7 +68,7 @@ class Enformer(nn.Module):
             x_WPC = layer(x_WPC, features_RF, kept)
         if last < 0:
             x_WPC = x_WPC[:, self.kept[0] : self.kept[1]]
-        x_WDQ = self.final(x_WPC.transpose(1, 2))
+        x_WDQ = self.final(x_WPC.transpose(1, 2), share_W)
         return gelu(F.dropout(x_WDQ, self.config.output_dropout, self.training)).transpose(1, 2)
 
 
@@ -92,9 +94,9 @@ class NormGeluConv(nn.Module):
         self.norm = WindowBatchNorm(channels, frozen=frozen)
         self.conv = _conv(channels, out_channels, kernel)
 
-    def forward(self, x_WCL: Tensor) -> Tensor:
+    def forward(self, x_WCL: Tensor, share_W: Tensor | None) -> Tensor:
         """(W, C, L) → (W, C', L)."""
-        activated = F.silu(self.norm(x_WCL, GELU_SLOPE))
+        activated = F.silu(self.norm(x_WCL, share_W, GELU_SLOPE))
         return F.conv1d(activated, self.conv.weight / GELU_SLOPE, self.conv.bias, padding=self.conv.padding)
 
 
@@ -107,10 +109,10 @@ class TowerStage(nn.Module):
         self.residual = NormGeluConv(out_channels, out_channels, 1, frozen=frozen)
         self.pool = AttentionPool(out_channels)
 
-    def forward(self, x_WCL: Tensor) -> Tensor:
+    def forward(self, x_WCL: Tensor, share_W: Tensor | None) -> Tensor:
         """(W, C, L) → (W, C', L/2)."""
-        x_WCL = self.conv(x_WCL)
-        pooled: Tensor = self.pool(x_WCL + self.residual(x_WCL))
+        x_WCL = self.conv(x_WCL, share_W)
+        pooled: Tensor = self.pool(x_WCL + self.residual(x_WCL, share_W))
         return pooled
 
 

@@ -8,6 +8,7 @@ T = N·L and one block, so that the same module code serves both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,9 +141,7 @@ def padded_layout(sequences: int, length: int, lengths: Tensor) -> TokenLayout:
     places = torch.arange(length, device=lengths.device)
     # A sequence without tokens attends to its first padding, so that no softmax runs over nothing.
     key_mask = places < lengths.clamp(min=1)[:, None]
-    block = Block(
-        start=0, stop=None, sequences=sequences, length=length, slot=None, key_mask=key_mask[:, None, None]
-    )
+    block = Block(start=0, stop=None, sequences=sequences, length=length, slot=None, key_mask=key_mask[:, None, None])
     return TokenLayout(
         sequences=sequences,
         length=length,
@@ -178,13 +177,13 @@ class _Spread(torch.autograd.Function):
     """Copy rows to distinct slots; its gradient is a gather (autograd would add, which is slower on a CPU)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x_TD: Tensor, slot: Tensor, slots: int) -> Tensor:
+    def forward(ctx: Any, x_TD: Tensor, slot: Tensor, slots: int) -> Tensor:
         ctx.save_for_backward(slot)
         return x_TD.new_zeros(slots, x_TD.shape[1]).index_copy_(0, slot, x_TD)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (slot,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slot,) = ctx.saved_tensors
         return grad.index_select(0, slot), None, None
 
 
@@ -192,12 +191,12 @@ class _Collect(torch.autograd.Function):
     """Gather rows of distinct slots; its gradient is a copy, not an addition."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, slot: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slot: Tensor) -> Tensor:
         ctx.save_for_backward(slot)
-        ctx.slots = x.shape[0]  # type: ignore[attr-defined]
+        ctx.slots = x.shape[0]
         return x.index_select(0, slot)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (slot,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad.new_zeros(ctx.slots, grad.shape[1]).index_copy_(0, slot, grad), None  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slot,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.slots, grad.shape[1]).index_copy_(0, slot, grad), None

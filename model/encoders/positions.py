@@ -1,4 +1,4 @@
-"""The positional features of the Enformer: exponential, central-mask and gamma bases of signed distances, in float64."""
+"""Positional features of the Enformer: exponential, central-mask and gamma bases of signed distances, in float64."""
 
 from __future__ import annotations
 

@@ -1,0 +1,124 @@
+"""The plots of the evaluation report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.evaluate_model.bootstrap import Interval
+from components.evaluate_model.evaluation import Evaluation
+from components.html_page import AMBER, BLUE, GREEN, GREY, new_figure, plain_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCATTER_POINTS = 20_000
+
+
+def comparison_figure(rows: Sequence[tuple[str, Interval, str]]) -> Figure:
+    """R² with intervals, one line per (label, interval, colour), the first on top."""
+    figure = new_figure(8.6, 0.8 + 0.34 * len(rows))
+    axes = figure.subplots()
+    _intervals(axes, [row[1] for row in rows], [row[2] for row in rows])
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+    axes.axvline(0, color="#b8c0ca", linewidth=1)
+    axes.set_xlabel("mean R² over tissues")
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.35)
+    plain_axes(axes)
+    return figure
+
+
+def tissue_figure(evaluation: Evaluation) -> Figure:
+    """R² and Spearman of the model per tissue with intervals, best tissue on top, the best baseline as a tick."""
+    order = sorted(range(len(evaluation.tissues)), key=lambda index: -_or_lowest(evaluation.model.r2[index].value))
+    figure = new_figure(9.6, 1.1 + 0.23 * len(order))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, name in ((left, "r2"), (right, "spearman")):
+        figures = getattr(evaluation.model, name)
+        rivals = [getattr(scores, name) for scores in evaluation.baselines.values()]
+        best = [max(_or_lowest(rival[index].value) for rival in rivals) for index in order]
+        values = [figures[index].value for index in order]
+        axes.barh(range(len(order)), np.nan_to_num(values), color="#c9dcf2", height=0.72)
+        _intervals(axes, [figures[index] for index in order], [BLUE] * len(order), size=3.5)
+        shown = [(value, row) for row, value in enumerate(best) if value > -1]
+        axes.scatter(*zip(*shown, strict=True), marker="|", s=70, color=AMBER, linewidths=1.8, zorder=4)
+        axes.axvline(0, color="#b8c0ca", linewidth=1)
+        axes.grid(axis="x", alpha=0.35)
+        plain_axes(axes)
+    left.set_yticks(range(len(order)), [evaluation.tissues[index] for index in order])
+    left.invert_yaxis()
+    left.set_xlabel("R²")
+    right.set_xlabel("Spearman")
+    return figure
+
+
+def scatter_figure(evaluation: Evaluation) -> Figure:
+    """Predicted against observed values, of each transcript in each tissue and averaged over tissues."""
+    figure = new_figure(9.6, 4.3)
+    left, right = figure.subplots(1, 2)
+    observed, predicted = evaluation.observed, evaluation.predicted
+    step = max(1, observed.size // SCATTER_POINTS)
+    _cloud(left, observed.reshape(-1)[::step], predicted.reshape(-1)[::step], "each transcript in each tissue", 3)
+    _cloud(right, observed.mean(axis=1), predicted.mean(axis=1), "each transcript, mean over tissues", 8)
+    return figure
+
+
+def contribution_figure(contributions: Sequence[tuple[str, Interval]]) -> Figure:
+    """R² lost when a modality is shuffled across genes, one bar per (label, interval)."""
+    figure = new_figure(7.6, 0.8 + 0.4 * len(contributions))
+    axes = figure.subplots()
+    axes.barh(range(len(contributions)), [item.value for _, item in contributions], color="#cfe8da", height=0.6)
+    _intervals(axes, [item for _, item in contributions], [GREEN] * len(contributions))
+    axes.set_yticks(range(len(contributions)), [label for label, _ in contributions])
+    axes.axvline(0, color="#b8c0ca", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("R² lost")
+    axes.grid(axis="x", alpha=0.35)
+    plain_axes(axes)
+    return figure
+
+
+def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
+    """Training and validation loss, and validation R², by epoch."""
+    figure = new_figure(9.6, 3.2)
+    loss, quality = figure.subplots(1, 2)
+    epochs = [entry["epoch"] + 1 for entry in history]
+    loss.plot(epochs, [entry["train_mse"] for entry in history], color=GREY, marker="o", markersize=3, label="train")
+    loss.plot(epochs, [entry["valid_mse"] for entry in history], color=BLUE, marker="o", markersize=3, label="valid")
+    loss.set(xlabel="epoch", ylabel="MSE, standardised")
+    loss.legend(frameon=False, fontsize=9)
+    quality.plot(epochs, [entry["valid_r2"] for entry in history], color=BLUE, marker="o", markersize=3)
+    quality.set(xlabel="epoch", ylabel="validation R²")
+    for axes in (loss, quality):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.35)
+        plain_axes(axes)
+    return figure
+
+
+def _intervals(axes: Axes, figures: Sequence[Interval], colours: Sequence[str], *, size: float = 6) -> None:
+    for row, (item, colour) in enumerate(zip(figures, colours, strict=True)):
+        if np.isnan(item.value):
+            axes.text(0, row, " n/a", va="center", fontsize=8, color=GREY)
+            continue
+        axes.plot([item.low, item.high], [row, row], color=colour, linewidth=2, solid_capstyle="round", zorder=3)
+        axes.plot([item.value], [row], marker="o", markersize=size, color=colour, zorder=4)
+
+
+def _cloud(axes: Axes, observed: np.ndarray, predicted: np.ndarray, title: str, size: float) -> None:
+    # Thousands of points as vector shapes would weigh megabytes.
+    axes.scatter(observed, predicted, s=size, color=BLUE, alpha=0.25, linewidths=0, rasterized=True)
+    ends = [float(np.nanmin(observed)), float(np.nanmax(observed))]
+    axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel="observed log1p TPM", ylabel="predicted log1p TPM")
+    axes.grid(alpha=0.35)
+    plain_axes(axes)
+
+
+def _or_lowest(value: float) -> float:
+    return -1.0 if np.isnan(value) else value

@@ -1,0 +1,143 @@
+"""All metrics of one prediction, each with its interval; every prediction is scored on the same resampled genes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.evaluate_model.bootstrap import (
+    Interval,
+    gene_mean_samples,
+    gene_resamples,
+    interval,
+    r2_samples,
+    spearman_samples,
+)
+from components.evaluate_model.metrics import (
+    GeneGroups,
+    defined_mean,
+    divided,
+    profile_correlation,
+    r2_per_tissue,
+    ranks_isoforms,
+    skill,
+    spearman_per_tissue,
+    within_gene_spearman,
+    within_gene_top1,
+)
+
+# Figures of a prediction that are means over tissues or genes: name in metrics.json and heading in tables.
+HEADINGS = {
+    "r2": "R²",
+    "spearman": "Spearman",
+    "within_gene_spearman": "Isoform Spearman",
+    "within_gene_top1": "Isoform top-1",
+    "profile_correlation": "Profile corr.",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one prediction.
+
+    `means` by name in `HEADINGS`; `r2` and `spearman` hold one interval per tissue. `r2_draws`: float64 (R,), the mean
+    R² over tissues on each resample, for paired differences.
+    """
+
+    means: dict[str, Interval]
+    r2: tuple[Interval, ...]
+    spearman: tuple[Interval, ...]
+    r2_draws: np.ndarray
+
+    def to_json(self, tissues: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Figures as JSON data, per tissue too where `tissues` names them; undefined ones are null."""
+        data: dict[str, Any] = {name: interval_json(self.means[name]) for name in HEADINGS}
+        if tissues:
+            data["per_tissue"] = {
+                tissue: {"r2": interval_json(self.r2[index]), "spearman": interval_json(self.spearman[index])}
+                for index, tissue in enumerate(tissues)
+            }
+        return data
+
+
+class Scorer:
+    """Scores predictions for N test transcripts against their labels (N, T)."""
+
+    def __init__(
+        self,
+        observed: np.ndarray,
+        groups: GeneGroups,
+        *,
+        resamples: int,
+        rank_resamples: int,
+        confidence: float,
+        seed: int,
+    ) -> None:
+        self.observed = observed
+        self.groups = groups
+        self.confidence = confidence
+        self.counts = gene_resamples(len(groups.sizes), resamples, seed)
+        self.rank_resamples = min(rank_resamples, resamples)
+        _, chance = within_gene_top1(observed, observed, groups)
+        self.top1_chance = float(defined_mean(defined_mean(chance, axis=1)))
+        self.rankable_genes = int((~np.isnan(chance)).any(axis=1).sum())
+
+    def score(self, predicted: np.ndarray) -> Scores:
+        """All figures of a prediction (N, T), which must be finite."""
+        r2 = r2_per_tissue(self.observed, predicted)
+        r2_draws = r2_samples(self.counts, self.groups, self.observed, predicted)
+        spearman = spearman_per_tissue(self.observed, predicted)
+        rank_counts = self.counts[: self.rank_resamples]
+        spearman_draws = spearman_samples(rank_counts, self.groups, self.observed, predicted)
+        ranking = defined_mean(within_gene_spearman(self.observed, predicted, self.groups), axis=1)
+        if not ranks_isoforms(predicted, self.groups):
+            ranking = np.full_like(ranking, np.nan)
+        top1 = defined_mean(within_gene_top1(self.observed, predicted, self.groups)[0], axis=1)
+        profile = profile_correlation(self.observed, predicted)
+        known = (~np.isnan(profile)).astype(np.float64)
+        profile_of_gene = divided(self.groups.sums(skill(profile)), self.groups.sums(known))
+        return Scores(
+            means={
+                "r2": self._interval(float(defined_mean(r2)), defined_mean(r2_draws, axis=1)),
+                "spearman": self._spearman_mean(spearman, spearman_draws),
+                "within_gene_spearman": self._gene_mean(ranking),
+                "within_gene_top1": self._gene_mean(top1),
+                "profile_correlation": self._gene_mean(profile_of_gene),
+            },
+            r2=tuple(self._interval(float(value), r2_draws[:, index]) for index, value in enumerate(r2)),
+            spearman=tuple(
+                self._interval(float(value), spearman_draws[:, index]) for index, value in enumerate(spearman)
+            ),
+            r2_draws=defined_mean(r2_draws, axis=1),
+        )
+
+    def gain(self, scores: Scores, other: Scores) -> Interval:
+        """R²(`scores`) − R²(`other`), means over tissues, on the same resampled genes."""
+        value = scores.means["r2"].value - other.means["r2"].value
+        return self._interval(value, scores.r2_draws - other.r2_draws)
+
+    def _interval(self, value: float, draws: np.ndarray) -> Interval:
+        return interval(value, draws, self.confidence)
+
+    def _gene_mean(self, gene_values: np.ndarray) -> Interval:
+        return self._interval(float(defined_mean(gene_values)), gene_mean_samples(self.counts, gene_values))
+
+    def _spearman_mean(self, values: np.ndarray, draws: np.ndarray) -> Interval:
+        """Mean over tissues whose labels vary; a tissue predicted as constant has no skill, and all of them no mean."""
+        if np.isnan(values).all():
+            return self._interval(float("nan"), draws[:, 0])
+        varies = np.ptp(self.observed, axis=0) > 0
+        return self._interval(float(skill(values[varies]).mean()), skill(draws[:, varies]).mean(axis=1))
+
+
+def interval_json(figure: Interval) -> dict[str, float | None]:
+    """An interval as JSON data, undefined figures null."""
+    return {"value": number_json(figure.value), "low": number_json(figure.low), "high": number_json(figure.high)}
+
+
+def number_json(value: float) -> float | None:
+    """A figure as JSON data: null where undefined, and six decimals, so that the last bits of a sum do not show."""
+    return round(float(value), 6) if math.isfinite(value) else None

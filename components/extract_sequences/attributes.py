@@ -1,0 +1,103 @@
+"""Column nine of GTF and GFF3, in the dialects of GENCODE, Ensembl and RefSeq."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+_GTF_PAIR = re.compile(r'([^\s;"]+)[ =]+(?:"([^"]*)"|([^\s;"]+))')
+_GFF3_PREFIXES = ("transcript:", "gene:", "rna-", "gene-", "rna:")
+
+Attributes = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What column nine says of a transcript; an empty string or None where it says nothing."""
+
+    transcript_id: str
+    gene_id: str
+    gene_name: str | None
+    gene_type: str
+    transcript_type: str
+    tags: tuple[str, ...]
+
+
+def parse_gtf(text: str) -> dict[str, list[str]]:
+    """Values by key; a key may stand several times (`tag "a"; tag "b"`)."""
+    attributes: dict[str, list[str]] = {}
+    for key, quoted, bare in _GTF_PAIR.findall(text):
+        attributes.setdefault(key, []).append(quoted or bare)
+    return attributes
+
+
+def parse_gff3(text: str) -> dict[str, list[str]]:
+    """Values by key, split at commas and percent-decoded (GFF3 specification 1.26)."""
+    attributes: dict[str, list[str]] = {}
+    for pair in text.split(";"):
+        key, separator, value = pair.strip().partition("=")
+        if separator:
+            values = value.split(",")
+            attributes[key] = [unquote(item) for item in values] if "%" in value else values
+    return attributes
+
+
+def naming_of(attributes: Attributes, *, gene: Attributes | None = None, feature: str = "") -> Naming:
+    """Names and types of a transcript from its own attributes, then its gene's, then its GFF3 feature type."""
+    gene = gene or {}
+    transcript_type = _first(attributes, "transcript_type", "transcript_biotype", "biotype")
+    if not transcript_type and feature not in ("", "transcript", "exon", "CDS"):
+        transcript_type = feature
+    gene_type = _first(attributes, "gene_type", "gene_biotype") or _first(gene, "gene_type", "gene_biotype", "biotype")
+    gene_name = _first(attributes, "gene_name") or _first(gene, "gene_name", "Name") or _first(attributes, "gene")
+    return Naming(
+        transcript_id=transcript_id_of(attributes),
+        gene_id=_gene_id(attributes, gene),
+        gene_name=gene_name or None,
+        gene_type=gene_type,
+        transcript_type=transcript_type,
+        tags=tuple(sorted({tag.strip() for tag in attributes.get("tag", ()) if tag.strip()})),
+    )
+
+
+def transcript_id_of(attributes: Attributes) -> str:
+    """The transcript's id with its version, which Ensembl writes in an attribute of its own."""
+    name = _first(attributes, "transcript_id") or without_prefix(_first(attributes, "ID"))
+    return versioned(name, _first(attributes, "transcript_version") or _gff3_version(attributes))
+
+
+def without_prefix(identifier: str) -> str:
+    """A GFF3 ID without the prefix of Ensembl (`transcript:`, `gene:`) or RefSeq (`rna-`, `gene-`)."""
+    for prefix in _GFF3_PREFIXES:
+        if identifier.startswith(prefix):
+            return identifier[len(prefix) :]
+    return identifier
+
+
+def versioned(name: str, version: str) -> str:
+    """`name.version`, unless there is no version or `name` has one."""
+    return f"{name}.{version}" if name and version and "." not in name else name
+
+
+def _gene_id(attributes: Attributes, gene: Attributes) -> str:
+    own = _first(attributes, "gene_id")
+    if own:
+        return versioned(own, _first(attributes, "gene_version"))
+    if gene:
+        name = _first(gene, "gene_id") or without_prefix(_first(gene, "ID"))
+        return versioned(name, _first(gene, "gene_version") or _gff3_version(gene))
+    return _first(attributes, "gene") or without_prefix(_first(attributes, "Parent"))
+
+
+def _gff3_version(attributes: Attributes) -> str:
+    return _first(attributes, "version") if "ID" in attributes else ""
+
+
+def _first(attributes: Attributes, *keys: str) -> str:
+    for key in keys:
+        values = attributes.get(key)
+        if values and values[0]:
+            return values[0]
+    return ""

@@ -1,0 +1,109 @@
+"""GFF3: a row belongs to its `Parent` (specification 1.26, in the dialects of GENCODE, Ensembl and RefSeq)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from components.extract_sequences.annotation import CDS, EXON, SELENOCYSTEINE
+from components.extract_sequences.attributes import Attributes, Naming, naming_of, parse_gff3
+from components.extract_sequences.columns import ATTRIBUTES, Rows
+from model.errors import InputError
+
+_KEY = b"Parent="
+_SKIPPED = frozenset(
+    ("five_prime_UTR", "three_prime_UTR", "UTR", "start_codon", "stop_codon", "intron", "region", "biological_region")
+    + ("match", "cDNA_match", "chromosome", "scaffold", "contig", "supercontig")
+)
+
+
+class Gff3Dialect:
+    """Numbers transcripts by the `Parent` of their exons; names come from the row whose `ID` that is."""
+
+    piece_of_feature = {
+        "exon": EXON,
+        "CDS": CDS,
+        "stop_codon_redefined_as_selenocysteine": SELENOCYSTEINE,
+        "selenocysteine": SELENOCYSTEINE,
+        "Selenocysteine": SELENOCYSTEINE,
+    }
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._numbers: dict[bytes, int] = {}
+        self._rows: dict[str, tuple[str, bytes, int]] = {}
+
+    def transcripts_of(self, rows: Rows, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row index and transcript number, int64; an exon may belong to several; one without raises `InputError`."""
+        block = rows.block
+        starts, ends = rows.edges[:, ATTRIBUTES].tolist(), rows.edges[:, ATTRIBUTES + 1].tolist()
+        places: list[int] = []
+        numbers: list[int] = []
+        known = self._numbers
+        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            parents = _parents(block, start, end - 1)
+            if not parents:
+                raise rows.error(row, "an attribute Parent=…", repr(rows.text(row, ATTRIBUTES)[:60]))
+            for parent in parents.split(b",") if b"," in parents else (parents,):
+                number = known.setdefault(parent, len(known))
+                places.append(row)
+                numbers.append(number)
+        return np.array(places, dtype=np.int64), np.array(numbers, dtype=np.int64)
+
+    def describe(self, rows: Rows, features: list[str]) -> None:
+        """Keep the attributes of rows that may be a transcript or a gene; an ID used twice raises `InputError`."""
+        for row, feature in enumerate(features):
+            if feature in _SKIPPED:
+                continue
+            text = rows.field(row, ATTRIBUTES)
+            name = _value(text, b"ID=")
+            if not name:
+                continue
+            key = name.decode("utf-8", "replace")
+            if key in self._rows and self._rows[key][0] == feature:
+                raise InputError(
+                    where=f"{self._path}, line {rows.line[row]:,}",
+                    expected="each transcript and gene once",
+                    found=f"duplicated transcript or gene {key!r}, already on line {self._rows[key][2]:,}",
+                    fix="Give each copy an identifier of its own, as GENCODE does with _PAR_Y, or remove one.",
+                )
+            self._rows[key] = (feature, text, int(rows.line[row]))
+
+    def finish(self) -> list[Naming]:
+        """Names by transcript number."""
+        namings = []
+        for key in self._numbers:
+            name = key.decode("utf-8", "replace")
+            feature, text, _ = self._rows.get(name, ("", b"ID=" + key, 0))
+            attributes = parse_gff3(text.decode("utf-8", "replace"))
+            namings.append(naming_of(attributes, gene=self._gene(attributes), feature=feature))
+        return namings
+
+    def _gene(self, attributes: Attributes) -> Attributes | None:
+        """The topmost ancestor, for the miRNA within a primary transcript within a gene."""
+        gene: Attributes | None = None
+        seen: set[str] = set()
+        parent = next(iter(attributes.get("Parent", ())), "")
+        while parent in self._rows and parent not in seen:
+            seen.add(parent)
+            gene = parse_gff3(self._rows[parent][1].decode("utf-8", "replace"))
+            parent = next(iter(gene.get("Parent", ())), "")
+        return gene
+
+
+def _parents(block: bytes, start: int, end: int) -> bytes:
+    at = block.find(_KEY, start, end)
+    while at > start and block[at - 1] not in b"; ":
+        at = block.find(_KEY, at + 1, end)
+    if at < 0:
+        return b""
+    close = block.find(b";", at, end)
+    return block[at + len(_KEY) : close if close > 0 else end]
+
+
+def _value(text: bytes, key: bytes) -> bytes:
+    for pair in text.split(b";"):
+        if pair.strip().startswith(key):
+            return pair.strip()[len(key) :]
+    return b""

@@ -1,0 +1,54 @@
+"""Registering a packaged model, and whether it becomes champion."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from components.artifacts import Artifact
+from components.params import PackageParams
+from components.registry import Record, Registry
+
+
+def register(bento: Artifact, metrics: Mapping[str, Any], policy: PackageParams) -> Record | None:
+    """Register a bento artifact, promote it by `policy`; returns the promotion or None. Twice is harmless."""
+    described = json.loads((bento.payload / "bento.json").read_text(encoding="utf-8"))
+    scores = metrics["model"]
+    record = {
+        **described,
+        "payload_digest": bento.digest,
+        "inputs": bento.manifest["inputs"],
+        "metrics": {name: figure["value"] for name, figure in scores.items() if name != "per_tissue"},
+    }
+    registry = Registry(policy.registry)
+    version = registry.register(record, bento.payload)
+    promotion = None
+    if policy.promote != "never":
+        promotion = registry.promote_if(version, lambda champion: reason_to_promote(record, champion, policy))
+    outcome = f"promoted: {promotion['reason']}" if promotion else "the champion stays"
+    print(f"registry {policy.registry}: version {version}; {outcome}", file=sys.stderr, flush=True)
+    return promotion
+
+
+def reason_to_promote(
+    challenger: Mapping[str, Any], champion: Mapping[str, Any] | None, policy: PackageParams
+) -> str | None:
+    """Why the challenger's version record should replace the champion's, None where it should not.
+
+    Figures are compared on the same dataset only: on another one they say nothing about which model is better.
+    """
+    if champion is None:
+        return "the first version"
+    if policy.promote == "always":
+        return "params.package.promote is always"
+    if challenger["model_digest"] == champion["model_digest"]:
+        return "the champion's own model with newer serving code"
+    if challenger["inputs"]["transcripts"] != champion["inputs"]["transcripts"]:
+        return None
+    name = policy.promote_metric
+    new, old = challenger["metrics"][name], champion["metrics"][name]
+    if new is None or old is None or not new > old + policy.promote_margin:
+        return None
+    return f"{name} {new:.4f} against {old:.4f} on the same dataset"

@@ -1,0 +1,188 @@
+"""The packaging step: from a blessed model to a Bento that was booted, asked, and then registered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts import (
+    AlreadyComplete,
+    Artifact,
+    open_artifact,
+    sha256_file,
+    work_folder,
+    write_artifact,
+    write_json,
+)
+from components.package_model.bento import NAME, PACKAGE, build, seal, stage_code
+from components.package_model.boot import ask, booted
+from components.package_model.golden import golden_entries, golden_items, inputs_of
+from components.package_model.promotion import register
+from components.params import Params
+from components.registry import version_name
+from model.errors import InputError
+
+if TYPE_CHECKING:
+    from components.artifacts import ArtifactWriter
+
+KIND = "bento"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is packaged, opened and verified; `dataset` describes the transcripts."""
+
+    transcripts: Artifact
+    model: Artifact
+    evaluation: Artifact
+    dataset: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> None:
+    """Package `inputs["model"]`, blessed by `inputs["evaluation"]`, with golden questions from `inputs["transcripts"]`.
+
+    The artifact appears at `out` only after the Bento reproduced its golden answers over HTTP; then it is registered,
+    and promoted where params.package says so. Raises `InputError` where the model is not blessed, with the reasons.
+    """
+    subject = _open(inputs)
+    # The registry is a location: where a version is stored changes nothing of it.
+    config = {name: value for name, value in params.config("package")["package"].items() if name != "registry"}
+    try:
+        with write_artifact(out, kind=KIND, inputs=inputs, config={"package": config}) as writer:
+            folder = work_folder(work, "package_model", inputs, config)
+            _package(subject, params, writer, folder)
+    except AlreadyComplete:
+        # A run that ended between writing and registering is completed here.
+        register(open_artifact(out, KIND), subject.metrics, params.package)
+        raise
+    register(open_artifact(out, KIND), subject.metrics, params.package)
+
+
+def _open(inputs: Mapping[str, Path]) -> Subject:
+    transcripts = open_artifact(inputs["transcripts"], "transcripts")
+    model = open_artifact(inputs["model"], "model")
+    evaluation = open_artifact(inputs["evaluation"], "evaluation")
+    for name, artifact in (("model", model), ("transcripts", transcripts)):
+        if evaluation.manifest["inputs"].get(name) != artifact.digest:
+            raise InputError(
+                where=str(evaluation.path),
+                expected=f"an evaluation of {artifact.path}",
+                found=f"one of another {name} artifact",
+                fix="Evaluate this model on these transcripts, then package it.",
+            )
+    verdict = _read(evaluation, "verdict.json")
+    if verdict["blessed"] is not True:
+        raise InputError(
+            where=str(model.path),
+            expected="a blessed model",
+            found="one that is not: " + " ".join(verdict["reasons"]),
+            fix="Only a blessed model is packaged; see the evaluation's report.html.",
+        )
+    return Subject(
+        transcripts, model, evaluation, _read(transcripts, "dataset.json"), _read(evaluation, "metrics.json")
+    )
+
+
+def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: Path) -> None:
+    """Fill `writer.payload` with the Bento, its golden questions and bento.json; `folder` is scratch space."""
+    clock = _Clock()
+    source, home = folder / "source", folder / "bentoml"
+    for stale in (source, home):
+        shutil.rmtree(stale, ignore_errors=True)
+    package = source / PACKAGE
+    package.mkdir(parents=True)
+    home.mkdir()
+    code_digest = stage_code(source)
+    version = version_name(subject.model.digest, code_digest)
+    parity, entries = _export(subject, params, package)
+    clock.lap("export")
+    seal(source, _about(subject, version, code_digest, parity))
+    bento = build(source, version, home)
+    clock.lap("build")
+    with booted(bento, home, folder / "server.log") as address:
+        clock.lap("boot")
+        difference = ask(address, entries)
+    clock.lap("ask")
+    _within("HTTP answers", difference, params.package.tolerance)
+    shutil.copytree(bento, writer.payload / "bento")
+    shutil.copyfile(package / "golden.json", writer.payload / "golden.json")
+    record = {
+        "name": NAME,
+        "version": version,
+        "model_digest": subject.model.digest,
+        "code_digest": code_digest,
+        "onnx_sha256": sha256_file(package / "model.onnx"),
+        "dataset_version": subject.dataset["dataset_version"],
+        "simulated": subject.dataset["simulated"],
+        "bento": "bento",
+        "onnx": f"bento/src/{PACKAGE}/model.onnx",
+    }
+    write_json(writer.payload / "bento.json", record)
+    writer.run.update(seconds_of=clock.seconds, largest_http_difference=difference, parity=parity)
+
+
+def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Write model.onnx, config.json and golden.json; returns the parity report and the golden entries."""
+    import torch
+
+    from model.export import export_onnx, parity_report
+    from model.weights import load_model
+
+    if params.runtime.threads:
+        torch.set_num_threads(params.runtime.threads)
+    model = load_model(subject.model.payload)
+    items = golden_items(subject.transcripts.payload, model.config.modalities, params.package.golden_transcripts)
+    entries = golden_entries(items, model)
+    export_onnx(model, package / "model.onnx")
+    parity = parity_report(model, package / "model.onnx", inputs_of(items))
+    _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
+    shutil.copyfile(subject.model.payload / "config.json", package / "config.json")
+    write_json(package / "golden.json", {"tolerance": params.package.tolerance, "entries": entries})
+    return parity, entries
+
+
+def _within(what: str, difference: float, tolerance: float) -> None:
+    # Written so that NaN fails too.
+    if not difference <= tolerance:
+        raise RuntimeError(
+            f"{what} differ from PyTorch's by {difference:.3g} log1p TPM; at most {tolerance:g} is allowed"
+        )
+
+
+def _about(subject: Subject, version: str, code_digest: str, parity: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server tells of its model."""
+    scores = subject.metrics["model"]
+    return {
+        "schema_version": 1,
+        "name": NAME,
+        "version": version,
+        "model_digest": subject.model.digest,
+        "code_digest": code_digest,
+        "evaluation_digest": subject.evaluation.digest,
+        "dataset_version": subject.dataset["dataset_version"],
+        "simulated": subject.dataset["simulated"],
+        "metrics": {name: figure for name, figure in scores.items() if name != "per_tissue"},
+        "card": (subject.evaluation.payload / "model_card.md").read_text(encoding="utf-8"),
+        "onnx_opset": parity["opset"],
+    }
+
+
+def _read(artifact: Artifact, name: str) -> dict[str, Any]:
+    return dict(json.loads((artifact.payload / name).read_text(encoding="utf-8")))
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._last, 2)
+        self._last = now

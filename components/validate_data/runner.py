@@ -1,0 +1,89 @@
+"""Runs checks with Great Expectations, in a context that lives in memory and talks to nobody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from components.validate_data.suites import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Result = dict[str, Any]
+MAX_OFFENDERS = 10
+
+
+def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys: Mapping[str, str]) -> list[Result]:
+    """Results of all checks whose frame is there, in their order, as JSON data.
+
+    `keys[frame]` is the column that names a record of the frame. A check that cannot be computed raises RuntimeError.
+    """
+    # Read once, when the package is imported: no usage statistics leave this machine.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    source = context.data_sources.add_pandas("raw")
+    outcomes: dict[int, Result] = {}
+    numbered = [(number, check) for number, check in enumerate(checks) if check.frame in frames]
+    for frame in dict.fromkeys(check.frame for _, check in numbered):
+        suite = gx.ExpectationSuite(
+            name=frame, expectations=[_expectation(number, check) for number, check in numbered if check.frame == frame]
+        )
+        definition = source.add_dataframe_asset(frame).add_batch_definition_whole_dataframe("all")
+        batch = definition.get_batch(batch_parameters={"dataframe": frames[frame]})
+        form = {
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": MAX_OFFENDERS,
+            "unexpected_index_column_names": [keys[frame]],
+        }
+        for found in batch.validate(suite, result_format=form).results:
+            config: Any = found.expectation_config
+            number = int(config.meta["check"])
+            outcomes[number] = _outcome(checks[number], found, len(frames[frame]), keys[frame])
+    return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _expectation(number: int, check: Check) -> Any:
+    import great_expectations.expectations as expectations
+
+    severity = "critical" if check.severity == "block" else "warning"
+    return getattr(expectations, check.expectation)(**check.arguments, severity=severity, meta={"check": number})
+
+
+def _outcome(check: Check, found: Any, rows: int, key: str) -> Result:
+    if found.exception_info and found.exception_info.get("raised_exception", False):
+        raise RuntimeError(f"{check.suite}: {check.name}: {found.exception_info.get('exception_message')}")
+    details = found.result
+    return {
+        "suite": check.suite,
+        "name": check.name,
+        "severity": check.severity,
+        "passed": bool(found.success),
+        "expected": check.expected,
+        "observed": _observed(details, rows),
+        "offenders": [_offender(entry, key) for entry in details.get("partial_unexpected_index_list") or []],
+    }
+
+
+def _observed(details: Mapping[str, Any], rows: int) -> str:
+    if "unexpected_count" not in details:
+        return f"{int(details['observed_value']):,}"
+    count = int(details["unexpected_count"])
+    # Values that are missing are not looked at by most expectations; where they are the point, they are counted.
+    return f"{count:,} of {rows:,} are not so ({count / max(rows, 1):.1%})" if count else f"all {rows:,}"
+
+
+def _offender(entry: Mapping[str, Any], key: str) -> dict[str, str]:
+    """The record's name and the values that were found, as text."""
+    return {name: _text(value) for name, value in sorted(entry.items(), key=lambda item: item[0] != key)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "not given" if value != value else f"{value:,.4g}"
+    return "not given" if value is None else str(value)

@@ -1,0 +1,111 @@
+"""The routes of the service. The application runs inside the BentoML service of serving/service.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from serving.errors import RefusalError, on_http_exception, on_refusal, on_unexpected
+from serving.openapi import openapi
+from serving.predict import predict
+from serving.server import Server
+
+STATIC = Path(__file__).resolve().parent / "static"
+Handler = Callable[[Server, Request], Awaitable[Response]]
+
+
+def build_app(server: Server) -> Starlette:
+    """The application of `server`; its lifespan starts and stops it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Not awaited: while a large model loads, /livez answers already and /readyz says why not yet.
+        starting = asyncio.create_task(server.start())
+        yield
+        await starting
+        await server.stop()
+
+    routes = [
+        Route("/v1/predict", _counted(server, "/v1/predict", predict), methods=["POST"]),
+        Route("/v1/model", _counted(server, "/v1/model", _model), methods=["GET"]),
+        Route("/metrics", _counted(server, "/metrics", _metrics), methods=["GET"]),
+        Route("/openapi.json", _counted(server, "/openapi.json", _openapi), methods=["GET"]),
+        Route("/", _counted(server, "/", _page), methods=["GET"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+        # Shadows the pages that BentoML would add, which load scripts from elsewhere.
+        Route("/{path:path}", _not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    ]
+    handlers = {RefusalError: on_refusal, HTTPException: on_http_exception}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+async def _model(server: Server, _: Request) -> Response:
+    if server.engine is None:
+        raise RefusalError(503, f"not ready: {server.not_ready}", retry_after_s=5)
+    config, settings = server.engine.config, server.settings
+    limits = {
+        "body_bytes": settings.max_body_bytes,
+        "items": settings.max_items,
+        "residues": settings.max_residues,
+        "deadline_s": settings.deadline_s,
+        "window_bp": config.window_bp,
+        "rna_tokens": config.rna.max_tokens if config.rna else None,
+        "protein_residues": config.protein.max_tokens - 2 if config.protein else None,
+    }
+    return JSONResponse(
+        {
+            **server.engine.about,
+            "tissues": list(config.tissues),
+            "modalities": list(config.modalities),
+            "limits": limits,
+            "reference": server.reference.digest if server.reference else None,
+        }
+    )
+
+
+async def _metrics(server: Server, _: Request) -> Response:
+    text, content_type = await run_in_threadpool(server.metrics.exposition)
+    return Response(text, media_type=content_type)
+
+
+async def _openapi(_: Server, __: Request) -> Response:
+    return JSONResponse(openapi())
+
+
+async def _page(_: Server, __: Request) -> Response:
+    return Response((STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+
+async def _not_found(_: Request) -> Response:
+    raise HTTPException(404)
+
+
+def _counted(server: Server, route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Turn every exception into an answer, and count requests and time by route and status."""
+
+    async def answer(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            response = await handler(server, request)
+        except RefusalError as refusal:
+            response = on_refusal(request, refusal)
+        except HTTPException as error:
+            response = on_http_exception(request, error)
+        except Exception as error:
+            response = on_unexpected(request, error)
+        server.metrics.requests.labels(route, str(response.status_code)).inc()
+        server.metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+        return response
+
+    return answer

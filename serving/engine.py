@@ -1,0 +1,150 @@
+"""The packaged model at work: loaded, checked against its own record and golden answers, asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.artifacts import sha256_file
+from model.batch import TranscriptInput
+from model.config import IsoFormerConfig
+from model.errors import InputError
+from model.onnx_backend import OnnxBackend
+from model.predictor import Predictor, window_tokens
+from serving.normalize import normalize
+from serving.schema import Item, Note
+from serving.settings import Settings
+
+GOLDEN_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One transcript ready to be predicted: input, cost in tokens, modalities given, changes made."""
+
+    transcript: TranscriptInput
+    tokens: int
+    modalities: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """The answer to one transcript: log1p TPM float32 (tissues,), and what the model cropped or replaced."""
+
+    log1p_tpm: np.ndarray
+    notes: tuple[Note, ...]
+
+
+class Engine:
+    """Predictor, provenance and self-test of one packaged model.
+
+    `package` holds about.json, files.json, golden.json, config.json and model.onnx; `files.json` lists the sha256 of
+    every file of the Bento's source folder. Nothing that differs from it is loaded: `InputError` names the file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.package = Path(settings.package)
+        self.settings = settings
+        verify_files(self.package)
+        self.about: dict[str, Any] = _read(self.package / "about.json")
+        self.config = IsoFormerConfig.from_dict(_read(self.package / "config.json"))
+        backend = OnnxBackend(self.package / "model.onnx", self.config, threads=settings.threads)
+        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens)
+
+    def prepare(self, item: Item, index: int) -> Prepared:
+        """Normalise an item given by sequences; raises `serving.normalize.BadItemError`."""
+        transcript, notes = normalize(
+            item, index, window_bp=self.config.window_bp, max_residues=self.settings.max_residues
+        )
+        return self.price(transcript, notes)
+
+    def price(self, transcript: TranscriptInput, notes: Sequence[Note]) -> Prepared:
+        """Cost and modalities of a transcript; a modality that the model does not read is noted as ignored."""
+        given = [name for name in ("dna", "rna", "protein") if getattr(transcript, name) is not None]
+        ignored = [
+            Note(field=name, code="ignored", message="the model does not read this modality")
+            for name in given
+            if name not in self.config.modalities
+        ]
+        used = tuple(name for name in given if name in self.config.modalities)
+        return Prepared(transcript, self._tokens(transcript), used, (*notes, *ignored))
+
+    def predict(self, transcripts: Sequence[TranscriptInput]) -> list[Predicted]:
+        """Answers in the order of the transcripts."""
+        predictions = self._predictor.predict(transcripts)
+        return [
+            Predicted(row, tuple(Note(field=note.field, code=note.code, message=note.message) for note in notes))
+            for row, notes in zip(predictions.log1p_tpm, predictions.notes, strict=True)
+        ]
+
+    def self_test(self) -> None:
+        """Reproduce the packaged golden answers to `GOLDEN_TOLERANCE`, or raise `InputError` saying by how much not."""
+        golden = _read(self.package / "golden.json")
+        prepared = [self.prepare(Item(**entry["item"]), index) for index, entry in enumerate(golden["entries"])]
+        expected = np.array([entry["log1p_tpm"] for entry in golden["entries"]], dtype=np.float32)
+        found = np.stack([answer.log1p_tpm for answer in self.predict([item.transcript for item in prepared])])
+        difference = np.abs(found - expected).max(axis=1) if found.shape == expected.shape else np.array([np.inf])
+        worst = int(difference.argmax())
+        # Written so that NaN fails too.
+        if not float(difference[worst]) <= GOLDEN_TOLERANCE:
+            raise InputError(
+                where=f"golden item {worst}",
+                expected=f"the packaged answer to {GOLDEN_TOLERANCE:g}",
+                found=f"a difference of {difference[worst]:.3g} log1p TPM",
+                fix="Package the model again on this platform.",
+            )
+
+    def _tokens(self, transcript: TranscriptInput) -> int:
+        """Cost of a transcript in tokens over its modalities, as the encoders will see them."""
+        tokens = 0
+        if transcript.dna is not None and self.config.dna is not None:
+            tokens += window_tokens(self.config)
+        if transcript.rna and self.config.rna is not None:
+            tokens += min(len(transcript.rna) // 6 + 6, self.config.rna.max_tokens)
+        if transcript.protein and self.config.protein is not None:
+            tokens += min(len(transcript.protein) + 2, self.config.protein.max_tokens)
+        return max(tokens, 1)
+
+
+def verify_files(package: Path) -> None:
+    """Check every file of the Bento's source folder against package/files.json; `InputError` names the first wrong one.
+
+    Byte code caches and the build file that BentoML writes are not listed and not looked at.
+    """
+    listed: dict[str, str] = _read(package / "files.json")["files"]
+    source = package.parent
+    for name, digest in sorted(listed.items()):
+        file = source / name
+        inside = file.resolve().is_relative_to(source.resolve())
+        if not inside or not file.is_file() or sha256_file(file) != digest:
+            raise InputError(
+                where=name,
+                expected="the file as it was packaged",
+                found="other bytes" if inside and file.is_file() else "no such file",
+                fix="The package is damaged: fetch it from the registry again.",
+            )
+    unlisted = sorted(
+        file.name for file in package.iterdir() if file.name != "files.json" and f"package/{file.name}" not in listed
+    )
+    if unlisted:
+        raise InputError(
+            where=f"package/{unlisted[0]}",
+            expected="only files that files.json lists",
+            found="another file",
+            fix="The package is damaged: fetch it from the registry again.",
+        )
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            where=str(file), expected="a JSON file", found=type(error).__name__, fix="Package the model again."
+        ) from None

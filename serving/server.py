@@ -1,0 +1,72 @@
+"""State of one server process, from start to stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from functools import cached_property
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from model.errors import InputError
+from serving.batching import TokenBudgetQueue
+from serving.engine import Engine, Predicted
+from serving.metrics import Metrics
+from serving.reference import Reference
+from serving.settings import Settings
+
+_log = logging.getLogger("isoformer")
+
+
+class Server:
+    """Settings, metrics, and once ready engine, reference and queue; until then the reason in `not_ready`."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.engine: Engine | None = None
+        self.reference: Reference | None = None
+        self.not_ready = "starting"
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Made at first use: not when the module is imported, see `Metrics`."""
+        return Metrics()
+
+    async def start(self) -> None:
+        """Load, self-test, begin to answer; a failure leaves the process alive but not ready, with the reason."""
+        try:
+            self.settings = Settings.from_environment()
+            engine = await run_in_threadpool(Engine, self.settings)
+            await run_in_threadpool(engine.self_test)
+            if self.settings.reference:
+                self.reference = await run_in_threadpool(Reference, Path(self.settings.reference), engine.config)
+        except Exception as error:
+            self.not_ready = str(error) if isinstance(error, InputError) else f"{type(error).__name__} while loading"
+            _log.error("not ready: %s", self.not_ready, exc_info=not isinstance(error, InputError))
+            return
+        self.engine = engine
+        self.queue: TokenBudgetQueue[Predicted] = TokenBudgetQueue(
+            engine.predict,
+            budget_tokens=self.settings.budget_tokens,
+            queue_tokens=self.settings.queue_tokens,
+            observe=self.metrics.observe_batch,
+        )
+        self.queue.start()
+        # What is loaded now lives as long as the process: keep the collector from walking it at every full pass.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 100)
+        self.not_ready = ""
+        self.metrics.ready.set(1)
+
+    async def stop(self) -> None:
+        """Finish what was accepted."""
+        self.not_ready = "stopping"
+        self.metrics.ready.set(0)
+        if self.engine is not None:
+            await self.queue.stop()
+
+    def ready_engine(self) -> Engine | None:
+        """The engine where the server may answer, else None."""
+        return None if self.not_ready else self.engine

@@ -1,0 +1,40 @@
+"""The one BentoML service: `bentoml serve serving.service:service`.
+
+BentoML builds, containerises and runs it. The routes are an application mounted in it rather than `@bentoml.api`
+methods, because those accept bodies of any size and type, answer 400 instead of 422, and log the input of a failed
+validation.
+"""
+
+from __future__ import annotations
+
+import bentoml
+from starlette.exceptions import HTTPException
+
+from serving.app import build_app
+from serving.limits import Gate
+from serving.server import Server
+
+_server = Server()
+
+
+class IsoFormerService:
+    """Transcript isoform expression in human tissues from DNA, RNA and protein."""
+
+    async def __is_ready__(self) -> bool:
+        """True once the golden predictions are reproduced; else 503 with the reason."""
+        if _server.not_ready:
+            raise HTTPException(503, f"not ready: {_server.not_ready}")
+        return True
+
+
+service = bentoml.service(
+    name="isoformer",
+    workers=1,
+    traffic={"timeout": 120},
+    http={"host": "127.0.0.1"},
+    # Both are kept by the service itself: BentoML's metrics take their labels from the paths that clients invent.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)(IsoFormerService)
+service.mount_asgi_app(build_app(_server), path="/", name="isoformer")
+service.add_asgi_middleware(Gate, max_body_bytes=lambda: _server.settings.max_body_bytes)
