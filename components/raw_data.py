@@ -1,12 +1,15 @@
-"""Finding a user's own four files: genome, annotation, expression, sample attributes."""
+"""Finding a user's own four files: genome, annotation, expression, sample attributes; and the truth of a simulation."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from components.artifacts import open_artifact
 from components.params import DataParams
 from model.errors import InputError
 
+TRUTH = "truth.json"
 RAW_NAMES: dict[str, tuple[str, ...]] = {
     "genome": ("genome.fa.gz", "genome.fa", "genome.fasta.gz", "genome.fasta"),
     "annotation": ("annotation.gtf.gz", "annotation.gtf", "annotation.gff3.gz", "annotation.gff3"),
@@ -36,3 +39,17 @@ def _find(folder: Path, name: str, named: str | None) -> Path:
     if found[0].stat().st_size == 0:
         raise InputError(where=str(found[0]), expected=f"the {name} file", found="an empty file", fix="Fetch it again.")
     return found[0]
+
+
+def find_truth(folder: Path, transcripts: Path) -> dict[str, Path]:
+    """{"truth": path} where `folder` holds the truth about the simulated expression that `transcripts` was made from.
+
+    Empty for data that nobody simulated, and for a truth about other data.
+    """
+    place = folder / TRUTH
+    made_from = open_artifact(transcripts, "transcripts", verify=False).manifest["inputs"].get("expression")
+    try:
+        told = json.loads(place.read_text(encoding="utf-8"))["files"].values()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {"truth": place} if made_from in told else {}

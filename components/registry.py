@@ -31,9 +31,9 @@ _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 _PROMOTION = re.compile(r"(\d{6,})\.json")
 
 
-def version_name(model_digest: str, code_digest: str) -> str:
-    """The name of a version: the first 16 digits of the model's digest and 8 of the serving code's."""
-    return f"{model_digest[:16]}-{code_digest[:8]}"
+def version_name(model_digest: str, package_digest: str) -> str:
+    """The name of a version: 16 digits of the model's digest, 8 of the digest of all else that was packaged."""
+    return f"{model_digest[:16]}-{package_digest[:8]}"
 
 
 class Registry:
@@ -49,10 +49,10 @@ class Registry:
     def register(self, record: Mapping[str, Any], payload: Path) -> str:
         """Store the files of `payload` and then the record; returns the version's name.
 
-        `record` must hold `model_digest`, `code_digest` and `payload_digest`. A version that is there already is left
+        `record` must hold `model_digest`, `package_digest` and `payload_digest`. A version that is there already stays
         as it is.
         """
-        version = version_name(record["model_digest"], record["code_digest"])
+        version = version_name(record["model_digest"], record["package_digest"])
         place = self._path("versions", version, "record.json")
         if self._fs.exists(place):
             return version

@@ -42,7 +42,7 @@ def letters_of(codes: np.ndarray) -> str:
 
 
 def window_interval(tss: int, strand: str, window_bp: int) -> tuple[int, int]:
-    """The forward interval of the DNA window: after `Genome.window` the TSS base stands at window_bp // 2 on both strands.
+    """The forward interval of the DNA window; `Genome.window` of it has the TSS base at window_bp // 2 on both strands.
 
     `tss` is the 0-based position of the transcript's first base. The interval may run past the contig.
     """

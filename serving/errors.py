@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.logs import LOGGER
 from serving.schema import ErrorAnswer, FieldError
 
 CLIENT_CLOSED_REQUEST = 499
-_log = logging.getLogger("isoformer")
+_log = logging.getLogger(LOGGER)
 
 
 class RefusalError(Exception):
@@ -32,7 +33,11 @@ class RefusalError(Exception):
 def field_errors(error: ValidationError, item: int | None) -> list[FieldError]:
     """Pydantic's complaints without the input that they complain about."""
     return [
-        FieldError(item=item, field=".".join(map(str, problem["loc"])) or "item", message=problem["msg"])
+        FieldError(
+            item=item,
+            field=".".join(map(str, problem["loc"])) or "item",
+            message=problem["msg"].removeprefix("Value error, "),
+        )
         for problem in error.errors(include_input=False, include_context=False, include_url=False)
     ]
 
@@ -58,10 +63,15 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 def on_unexpected(request: Request, error: Exception) -> Response:
     """500; the log gets the place and the type of the error, not its message, which could hold a part of a sequence."""
     place = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s while answering %s\n%s", type(error).__name__, request.url.path[:80], place)
+    fields = {"place": place, "request_id": _request_id(request)}
+    _log.error("%s", type(error).__name__, extra=fields)
     return _answer(request, 500, "internal error", [], {})
 
 
 def _answer(request: Request, status: int, error: str, details: list[FieldError], headers: dict[str, str]) -> Response:
-    request_id = request.scope.get("state", {}).get("request_id")
-    return json_response(ErrorAnswer(error=error, details=details, request_id=request_id), status, headers)
+    answer = ErrorAnswer(error=error, details=details, request_id=_request_id(request))
+    return json_response(answer, status, headers)
+
+
+def _request_id(request: Request) -> str | None:
+    return request.scope.get("state", {}).get("request_id")

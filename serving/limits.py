@@ -12,6 +12,8 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from serving.logs import LOGGER
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,7 +34,10 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"cache-control", b"no-store"),
 ]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_log = logging.getLogger("isoformer.access")
+# Asked every few seconds by probes and scrapers.
+_UNLOGGED = frozenset(("/livez", "/healthz", "/readyz", "/metrics"))
+_KNOWN = frozenset(("/", "/v1/predict", "/v1/model", "/openapi.json", "/static/page.js", "/static/page.css"))
+_log = logging.getLogger(f"{LOGGER}.access")
 
 
 class Gate:
@@ -84,11 +89,17 @@ class Gate:
             else:
                 await self.app(scope, counted_receive, guarded_send)
         finally:
-            _log.info(
-                "%s %s %d %.1f ms, %d bytes in, request %s",
-                *(scope["method"], scope["path"][:80], status, 1e3 * (time.perf_counter() - started)),
-                *(received, request_id),
-            )
+            fields = {
+                "method": scope["method"],
+                # A path of the client's own making could hold anything, a sequence too.
+                "path": scope["path"] if scope["path"] in _KNOWN else "other",
+                "status": status,
+                "latency_ms": round(1e3 * (time.perf_counter() - started), 2),
+                "received_bytes": received,
+                "request_id": request_id,
+            }
+            if scope["path"] not in _UNLOGGED:
+                _log.info("request", extra=fields)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         if scope["method"] not in ("POST", "PUT", "PATCH"):

@@ -12,11 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from model.errors import InputError
 from serving.batching import TokenBudgetQueue
 from serving.engine import Engine, Predicted
+from serving.logs import LOGGER, configure_logs
 from serving.metrics import Metrics
 from serving.reference import Reference
 from serving.settings import Settings
 
-_log = logging.getLogger("isoformer")
+_log = logging.getLogger(LOGGER)
 
 
 class Server:
@@ -35,6 +36,7 @@ class Server:
 
     async def start(self) -> None:
         """Load, self-test, begin to answer; a failure leaves the process alive but not ready, with the reason."""
+        configure_logs()
         try:
             self.settings = Settings.from_environment()
             engine = await run_in_threadpool(Engine, self.settings)
@@ -59,6 +61,7 @@ class Server:
         gc.set_threshold(20_000, 20, 100)
         self.not_ready = ""
         self.metrics.ready.set(1)
+        _log.info("ready", extra={"version": engine.about["version"], "threads": self.settings.threads})
 
     async def stop(self) -> None:
         """Finish what was accepted."""

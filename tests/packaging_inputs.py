@@ -1,14 +1,18 @@
-"""Small artifacts to package, made without training: the network is random, the verdict is given."""
+"""Small artifacts to package, made without training: the network is random, the verdict is given.
+
+`packaged` takes them through the real packaging step, Bento, boot and all, once per test session.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.artifacts import digest_of, write_artifact, write_json
+from components.params import Params, load_params
 from model.config import IsoFormerConfig
 from model.presets import preset
 
@@ -96,3 +100,34 @@ def write_inputs(folder: Path, *, seed: int = 0, blessed: bool = True, r2: float
     if not evaluation.exists():
         write_evaluation(evaluation, transcripts, model, blessed=blessed, r2=r2)
     return {"transcripts": transcripts, "model": model, "evaluation": evaluation}
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A bento artifact, what it was made of, and the registry that it is champion of."""
+
+    inputs: dict[str, Path]
+    out: Path
+    registry: Path
+
+    @property
+    def source(self) -> Path:
+        """The Bento's source folder: code, and the package beside it."""
+        return self.out / "payload" / "bento" / "src"
+
+
+def packaged(session: Path) -> Packaged:
+    """The package of this test session, made below `session` when first asked for."""
+    from components.package_model.step import run
+
+    folder = session / "packaged"
+    inputs = write_inputs(folder)
+    made = Packaged(inputs, folder / "bento", folder / "registry")
+    if not made.out.exists():
+        run(inputs, package_params(made.registry), made.out, folder / "work")
+    return made
+
+
+def package_params(registry: Path, *overrides: str) -> Params:
+    """Default parameters with a registry of the test's own."""
+    return load_params(None, overrides=[f"package.registry={registry}", *overrides])

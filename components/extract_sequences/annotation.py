@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from components.extract_sequences.attributes import Naming
-from components.extract_sequences.columns import CONTIG, END, FEATURE, FRAME, START, STRAND, Rows, split_rows
+from components.extract_sequences.columns import (
+    ATTRIBUTES,
+    CONTIG,
+    END,
+    FEATURE,
+    FRAME,
+    START,
+    STRAND,
+    Rows,
+    split_rows,
+)
 from components.extract_sequences.streams import read_blocks
 from model.errors import InputError
 
 EXON, CDS, SELENOCYSTEINE = range(3)
 NO_FRAME = -1
+_NOWHERE = 0
+# transl_except=(pos:complement(120..122),aa:Sec), its comma percent-encoded in GFF3.
+_SELENOCYSTEINE = re.compile(rb"pos:(?:complement\()?(\d+)\.\.(\d+)\)?(?:,|%2C)aa:Sec")
+_STRANDS = {ord("+"): "+", ord("-"): "-"}
 Format = Literal["gtf", "gff3"]
 
 
@@ -47,7 +61,8 @@ class Pieces:
 class Annotation:
     """T transcripts as annotated, in the order of the file.
 
-    `contig` and `strand` (`+`, `-` or `.`) by transcript; `dropped` counts what could not be used, by reason.
+    `contig` and `strand` (`+`, `-` or `.`) by transcript, `""` and `.` for one that has neither exon nor CDS; `line` of
+    its first piece, 0 if none. `simulated`: the file's comments say so.
     """
 
     path: Path
@@ -59,7 +74,7 @@ class Annotation:
     exons: Pieces
     cds: Pieces
     selenocysteines: Pieces
-    dropped: dict[str, int] = field(default_factory=dict)
+    simulated: bool = False
 
     def __len__(self) -> int:
         return len(self.naming)
@@ -68,7 +83,7 @@ class Annotation:
 class Dialect(Protocol):
     """How a format says to which transcript a row belongs, and what the transcript is called."""
 
-    piece_of_feature: dict[str, int]
+    piece_of_feature: ClassVar[dict[str, int]]
 
     def transcripts_of(self, rows: Rows, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For rows of pieces: (row index, transcript number), both int64; a row may have several parents."""
@@ -99,6 +114,7 @@ def read_annotation(path: Path) -> Annotation:
         lines += block.count(b"\n")
         if len(rows):
             if dialect is None:
+                collector.simulated = _says_simulated(text)
                 file_format = _format_of(rows)
                 dialect = GtfDialect(path) if file_format == "gtf" else Gff3Dialect(path)
             collector.add(rows, dialect)
@@ -108,7 +124,10 @@ def read_annotation(path: Path) -> Annotation:
         raise InputError(
             where=str(path), expected="exons of transcripts", found="none", fix="Give a GTF or GFF3 annotation."
         )
-    return collector.finish(file_format, dialect.finish())
+    naming = dialect.finish()
+    annotation = collector.finish(file_format, naming)
+    _refuse_same_names(annotation)
+    return annotation
 
 
 def _before_fasta(block: bytes) -> tuple[bytes, bool]:
@@ -117,6 +136,24 @@ def _before_fasta(block: bytes) -> tuple[bytes, bool]:
     if at or block.startswith(b"##FASTA"):
         return block[:at], True
     return block, False
+
+
+def _refuse_same_names(annotation: Annotation) -> None:
+    seen: dict[str, int] = {}
+    for number, naming in enumerate(annotation.naming):
+        before = seen.setdefault(naming.transcript_id, number)
+        if before != number:
+            raise InputError(
+                where=f"{annotation.path}, line {annotation.line[number]:,}",
+                expected="each transcript once",
+                found=f"duplicated transcript {naming.transcript_id!r}, already on line {annotation.line[before]:,}",
+                fix="Give each copy an identifier of its own, as GENCODE does with _PAR_Y, or remove one.",
+            )
+
+
+def _says_simulated(first_block: bytes) -> bool:
+    comments = (line for line in first_block.split(b"\n", 100)[:100] if line.startswith(b"#"))
+    return any(b"SIMULATED" in line for line in comments)
 
 
 def _format_of(rows: Rows) -> Format:
@@ -130,7 +167,9 @@ class _Collector:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.contig_names: dict[int, str] = {}
+        self.simulated = False
+        self.recoded: set[tuple[int, int, int]] = set()
+        self.contig_names: dict[int, str] = {_NOWHERE: ""}
         self.feature_names: dict[int, str] = {}
         self.parts: list[tuple[np.ndarray, ...]] = []
 
@@ -157,8 +196,39 @@ class _Collector:
             raise pieces.error(first, "a start not after the end", f"{start[first] + 1}-{end[first]}")
         frame = pieces.letters(FRAME).astype(np.int16) - ord("0")
         frame = np.where((frame >= 0) & (frame <= 2), frame, NO_FRAME).astype(np.int8)
-        columns = (kinds, start, end, frame, pieces.line, pieces.names(CONTIG, self.contig_names), pieces.letters(STRAND))
+        contig, strand = pieces.names(CONTIG, self.contig_names), pieces.letters(STRAND)
+        columns = (kinds, start, end, frame, pieces.line, contig, strand)
         self.parts.append((transcript, *(column[row] for column in columns)))
+        if b"transl_except" in rows.block:
+            self._add_recoded(pieces, row, transcript, kinds, contig, strand)
+
+    def _add_recoded(
+        self,
+        pieces: Rows,
+        row: np.ndarray,
+        transcript: np.ndarray,
+        kinds: np.ndarray,
+        contig: np.ndarray,
+        strand: np.ndarray,
+    ) -> None:
+        """Selenocysteines of RefSeq, which stand in an attribute of each CDS row of their transcript."""
+        for place, number in zip(row.tolist(), transcript.tolist(), strict=True):
+            if kinds[place] != CDS:
+                continue
+            for match in _SELENOCYSTEINE.finditer(pieces.field(place, ATTRIBUTES)):
+                key = (number, int(match[1]) - 1, int(match[2]))
+                if key not in self.recoded:
+                    self.recoded.add(key)
+                    values = (
+                        *key[:1],
+                        SELENOCYSTEINE,
+                        *key[1:],
+                        NO_FRAME,
+                        pieces.line[place],
+                        contig[place],
+                        strand[place],
+                    )
+                    self.parts.append(tuple(np.array([value]) for value in values))
 
     def finish(self, file_format: Format, naming: list[Naming]) -> Annotation:
         transcript, kind, start, end, frame, line, contig, strand = (
@@ -169,18 +239,24 @@ class _Collector:
         order = np.arange(len(transcript))[::-1]
         first[transcript[order]] = order
         self._refuse_two_places(naming, transcript, first, contig, strand, line)
-        columns = (transcript, start, end, frame, line)
-        groups = [_grouped(*(column[kind == wanted] for column in columns), len(naming)) for wanted in range(3)]
+        groups = []
+        for wanted in (EXON, CDS, SELENOCYSTEINE):
+            mine = kind == wanted
+            groups.append(_grouped(transcript[mine], start[mine], end[mine], frame[mine], line[mine], len(naming)))
+        placed = first >= 0
         return Annotation(
             path=self.path,
             format=file_format,
             naming=naming,
-            contig=[self.contig_names[value] for value in contig[first].tolist()],
-            strand=[chr(value) if chr(value) in "+-" else "." for value in strand[first].tolist()],
-            line=line[first],
+            contig=[
+                self.contig_names[value] for value in np.where(placed, contig[first], np.uint64(_NOWHERE)).tolist()
+            ],
+            strand=[_STRANDS.get(value, ".") for value in np.where(placed, strand[first], 0).tolist()],
+            line=np.where(placed, line[first], 0),
             exons=groups[EXON],
             cds=groups[CDS],
             selenocysteines=groups[SELENOCYSTEINE],
+            simulated=self.simulated,
         )
 
     def _refuse_two_places(

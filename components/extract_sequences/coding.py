@@ -65,7 +65,7 @@ def read_cds(
     if phase:
         reasons.append("phase_skipped")
     elif not start_missing and not segment:
-        _read_start(residues, letters_of(codes[:3]), reasons)
+        _read_start(residues, letters_of(codes[:3]), reasons, leader=start > 0)
     if b"*" in residues:
         reasons.append("internal_stop")
     if mitochondrial:
@@ -79,9 +79,10 @@ def _leftover_reason(bases: np.ndarray, mitochondrial: bool) -> str:
     return "stop_completed_by_polyadenylation" if completed else "partial_last_codon"
 
 
-def _read_start(residues: bytearray, codon: str, reasons: list[str]) -> None:
+def _read_start(residues: bytearray, codon: str, reasons: list[str], *, leader: bool) -> None:
+    """The initiator tRNA brings methionine to any start codon; without a 5' UTR the true start may lie before the RNA."""
     if codon == "ATG" or not residues:
         return
     reasons.append("non_atg_start")
-    if codon in NEAR_COGNATE:
+    if leader and codon in NEAR_COGNATE:
         residues[0] = ord("M")

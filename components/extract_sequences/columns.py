@@ -61,7 +61,7 @@ class Rows:
         bad |= values < 1
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise self.error(row, "a positive whole number in column {}".format(column + 1), repr(self.text(row, column)))
+            raise self.error(row, f"a positive whole number in column {column + 1}", repr(self.text(row, column)))
         return values
 
     def names(self, column: int, known: dict[int, str]) -> np.ndarray:

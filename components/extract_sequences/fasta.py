@@ -88,7 +88,9 @@ def _start_contig(
 
 def _check(fasta: Path, piece: bytes, codes: bytes, lines_before: int, facts: GenomeFacts) -> None:
     if not facts.lengths:
-        raise _error(fasta, lines_before + 1, "a FASTA header starting with >", repr(piece[:20].decode("ascii", "replace")))
+        raise _error(
+            fasta, lines_before + 1, "a FASTA header starting with >", repr(piece[:20].decode("ascii", "replace"))
+        )
     if _INVALID in codes:
         for number, line in enumerate(piece.split(b"\n"), start=lines_before + 1):
             strange = [letter for letter in line.rstrip(b"\r") if _TABLE[letter] == _INVALID]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from components.extract_sequences.annotation import CDS, EXON, SELENOCYSTEINE
-from components.extract_sequences.attributes import Attributes, Naming, naming_of, parse_gff3
+from components.extract_sequences.attributes import Attributes, Naming, naming_of, parse_gff3, without_prefix
 from components.extract_sequences.columns import ATTRIBUTES, Rows
 from model.errors import InputError
 
 _KEY = b"Parent="
 _SKIPPED = frozenset(
-    ("five_prime_UTR", "three_prime_UTR", "UTR", "start_codon", "stop_codon", "intron", "region", "biological_region")
-    + ("match", "cDNA_match", "chromosome", "scaffold", "contig", "supercontig")
+    (
+        *("five_prime_UTR", "three_prime_UTR", "UTR", "start_codon", "stop_codon", "intron", "region", "match"),
+        *("biological_region", "cDNA_match", "chromosome", "scaffold", "contig", "supercontig"),
+    )
 )
 
 
 class Gff3Dialect:
     """Numbers transcripts by the `Parent` of their exons; names come from the row whose `ID` that is."""
 
-    piece_of_feature = {
+    piece_of_feature: ClassVar[dict[str, int]] = {
         "exon": EXON,
         "CDS": CDS,
         "stop_codon_redefined_as_selenocysteine": SELENOCYSTEINE,
@@ -72,12 +76,18 @@ class Gff3Dialect:
 
     def finish(self) -> list[Naming]:
         """Names by transcript number."""
-        namings = []
+        namings: list[Naming] = []
+        used: set[str] = set()
         for key in self._numbers:
             name = key.decode("utf-8", "replace")
             feature, text, _ = self._rows.get(name, ("", b"ID=" + key, 0))
             attributes = parse_gff3(text.decode("utf-8", "replace"))
-            namings.append(naming_of(attributes, gene=self._gene(attributes), feature=feature))
+            naming = naming_of(attributes, gene=self._gene(attributes), feature=feature)
+            if naming.transcript_id in used:
+                # RefSeq gives a second copy, as on the Y pseudoautosomal regions, an ID but no name of its own.
+                naming = replace(naming, transcript_id=without_prefix(name))
+            used.add(naming.transcript_id)
+            namings.append(naming)
         return namings
 
     def _gene(self, attributes: Attributes) -> Attributes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,12 @@ _BEFORE_KEY = b"\t ;"
 class GtfDialect:
     """Numbers transcripts by `transcript_id` as they appear; names come from the transcript row, else the first row."""
 
-    piece_of_feature = {"exon": EXON, "CDS": CDS, "Selenocysteine": SELENOCYSTEINE, "selenocysteine": SELENOCYSTEINE}
+    piece_of_feature: ClassVar[dict[str, int]] = {
+        "exon": EXON,
+        "CDS": CDS,
+        "Selenocysteine": SELENOCYSTEINE,
+        "selenocysteine": SELENOCYSTEINE,
+    }
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -130,8 +130,15 @@ def _plant_residues(rng: np.random.Generator, gene: Gene, start: int, residues: 
         residue = width * slot + int(rng.integers(0, width - len(sequence) + 1))
         decoy = not present[family] and rng.random() < rates.decoy
         if decoy:
-            sequence = "".join(rng.permutation(list(sequence)).tolist())
+            sequence = _shuffled(rng, sequence)
         if present[family] or decoy:
             codes = encode_residues(sequence, _CODONS, rng)
             _plant(gene, start + 3 * residue, "protein", family, codes, counts=not decoy)
     return _state(present)
+
+
+def _shuffled(rng: np.random.Generator, sequence: str) -> str:
+    """The same residues in another order."""
+    while (shuffled := "".join(rng.permutation(list(sequence)).tolist())) == sequence:
+        pass
+    return shuffled

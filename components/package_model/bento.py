@@ -22,6 +22,8 @@ CODE = {
     "components": ("__init__", "artifacts", "sequences"),
 }
 SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
+# Starts a Bento, so is no part of one; it would bring the registry along.
+NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
 REQUIREMENTS = ("bentoml", "numpy", "onnxruntime", "prometheus-client", "pydantic", "starlette")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,7 @@ def stage_code(source: Path) -> str:
     files = [f"{folder}/{name}.py" for folder, names in CODE.items() for name in names]
     for pattern in SERVING_PATTERNS:
         files += [path.relative_to(_ROOT).as_posix() for path in _ROOT.glob(pattern) if path.is_file()]
-    for name in sorted(files):
+    for name in sorted(set(files) - set(NOT_SERVED)):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_ROOT / name, source / name)
     (source / "requirements.txt").write_text("\n".join(pinned_requirements(REQUIREMENTS)) + "\n", encoding="utf-8")

@@ -44,7 +44,7 @@ def reason_to_promote(
     if policy.promote == "always":
         return "params.package.promote is always"
     if challenger["model_digest"] == champion["model_digest"]:
-        return "the champion's own model with newer serving code"
+        return "the champion's own model, packaged anew"
     if challenger["inputs"]["transcripts"] != champion["inputs"]["transcripts"]:
         return None
     name = policy.promote_metric

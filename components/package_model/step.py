@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.artifacts import (
     AlreadyComplete,
     Artifact,
+    ArtifactWriter,
+    config_digest,
     open_artifact,
     sha256_file,
     work_folder,
@@ -26,9 +28,6 @@ from components.package_model.promotion import register
 from components.params import Params
 from components.registry import version_name
 from model.errors import InputError
-
-if TYPE_CHECKING:
-    from components.artifacts import ArtifactWriter
 
 KIND = "bento"
 
@@ -51,10 +50,9 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     and promoted where params.package says so. Raises `InputError` where the model is not blessed, with the reasons.
     """
     subject = _open(inputs)
-    # The registry is a location: where a version is stored changes nothing of it.
-    config = {name: value for name, value in params.config("package")["package"].items() if name != "registry"}
+    config = _digested(params)
     try:
-        with write_artifact(out, kind=KIND, inputs=inputs, config={"package": config}) as writer:
+        with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
             folder = work_folder(work, "package_model", inputs, config)
             _package(subject, params, writer, folder)
     except AlreadyComplete:
@@ -62,6 +60,12 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         register(open_artifact(out, KIND), subject.metrics, params.package)
         raise
     register(open_artifact(out, KIND), subject.metrics, params.package)
+
+
+def _digested(params: Params) -> dict[str, Any]:
+    """The package section without the registry, a location: where a version is stored changes nothing of it."""
+    section = params.config("package")["package"]
+    return {"package": {name: value for name, value in section.items() if name != "registry"}}
 
 
 def _open(inputs: Mapping[str, Path]) -> Subject:
@@ -99,7 +103,10 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     package.mkdir(parents=True)
     home.mkdir()
     code_digest = stage_code(source)
-    version = version_name(subject.model.digest, code_digest)
+    package_digest = config_digest(
+        {"code": code_digest, "evaluation": subject.evaluation.digest, "config": _digested(params)}
+    )
+    version = version_name(subject.model.digest, package_digest)
     parity, entries = _export(subject, params, package)
     clock.lap("export")
     seal(source, _about(subject, version, code_digest, parity))
@@ -117,6 +124,7 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
         "version": version,
         "model_digest": subject.model.digest,
         "code_digest": code_digest,
+        "package_digest": package_digest,
         "onnx_sha256": sha256_file(package / "model.onnx"),
         "dataset_version": subject.dataset["dataset_version"],
         "simulated": subject.dataset["simulated"],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from components.validate_data.frames import RawFrames
+    from components.validate_data.raw import RawFrames
 
 
 def tissue_figure(raw: RawFrames) -> Figure:
@@ -55,26 +55,35 @@ def overview_figure(raw: RawFrames) -> Figure | None:
 
 
 def _lengths(axes: Axes, rna_bp: np.ndarray) -> None:
-    low, high = np.log10(max(1, rna_bp.min())), np.log10(max(10, rna_bp.max()))
-    axes.hist(rna_bp, bins=np.logspace(low, high, 50).tolist(), color=BLUE)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = max(1, int(rna_bp.min())), max(10, int(rna_bp.max()))
+    axes.hist(rna_bp, bins=np.geomspace(low, high + 1, 50).tolist(), color=BLUE)
     axes.set_xscale("log")
-    axes.set(title="Spliced RNA length", xlabel="bp", ylabel="transcripts")
-    axes.title.set_fontsize(10)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="bp", ylabel="transcripts")
+    axes.set_title("Spliced RNA length", fontsize=10)
 
 
 def _isoforms(axes: Axes, isoforms: np.ndarray) -> None:
-    most = 20
+    most = min(20, int(isoforms.max(initial=1)))
     counts = np.bincount(np.minimum(isoforms, most), minlength=most + 1)[1:]
     axes.bar(np.arange(1, most + 1), counts, color=BLUE, width=0.8)
-    axes.set_xticks([1, 5, 10, 15, 20], ["1", "5", "10", "15", "20+"])
-    axes.set(title="Isoforms per gene", xlabel="transcripts", ylabel="genes")
-    axes.title.set_fontsize(10)
+    places = [place for place in (1, 2, 5, 10, 15, 20) if place <= most]
+    axes.set_xticks(places, [f"{place}+" if place == 20 else str(place) for place in places])
+    axes.set(xlabel="transcripts", ylabel="genes")
+    axes.set_title("Isoforms per gene", fontsize=10)
 
 
 def _sums(axes: Axes, tpm_sums: np.ndarray) -> None:
-    axes.hist(tpm_sums, bins=30, color=AMBER)
-    axes.set(title="TPM sum per sample", xlabel="TPM", ylabel="samples")
-    axes.title.set_fontsize(10)
+    millions = tpm_sums / 1e6
+    # Sums that agree are one bar, not a picture of their rounding.
+    middle, reach = float(np.median(millions)), max(0.02, float(np.abs(millions - np.median(millions)).max()))
+    axes.hist(millions, bins=40, range=(max(0.0, middle - reach), middle + reach), color=AMBER)
+    axes.set(xlabel="million TPM", ylabel="samples")
+    axes.set_title("TPM sum per sample", fontsize=10)
 
 
 def _matches(axes: Axes, matches: dict[str, int]) -> None:

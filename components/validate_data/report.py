@@ -11,9 +11,9 @@ from components.validate_data.figures import overview_figure, tissue_figure
 from components.validate_data.runner import Result
 
 if TYPE_CHECKING:
-    from components.validate_data.frames import RawFrames
+    from components.validate_data.raw import RawFrames
 
-SIMULATED = "the annotation says that it is simulated: nothing here is a statement about biology."
+SIMULATED = "ids of simulated transcripts or samples were found: nothing here is a statement about biology."
 
 
 def report_page(results: Sequence[Result], raw: RawFrames, digests: Mapping[str, str]) -> str:

@@ -25,10 +25,11 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     Where a check of severity "block" fails, nothing is written at `out`: the report lies below `work`, and the
     `InputError` that is raised says where. Warnings are reported and stop nothing.
     """
-    config = params.config("validate_data")
+    reading = params.extract.model_dump(mode="json", include={"id_matching", "tissue_column", "tissues"})
+    config = {**params.config("validate_data"), "extract": reading}
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
         scratch = work_folder(work, "validate_data", inputs, config)
-        raw = read_raw({name: inputs[name] for name in RAW_NAMES}, scratch)
+        raw = read_raw(inputs, params.extract, scratch)
         results = run_checks(all_checks(params.validate_data), raw.frames, KEYS)
         blocking = [result for result in results if not result["passed"] and result["severity"] == "block"]
         folder = scratch if blocking else writer.payload

@@ -111,6 +111,12 @@ def make_transcripts() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def make_model() -> Callable[[Path, Path], Path]:
+    """`write_model`, for tests that need another model."""
+    return write_model
+
+
+@pytest.fixture(scope="session")
 def transcripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A transcripts artifact."""
     return write_transcripts(tmp_path_factory.mktemp("data") / "transcripts")

@@ -19,12 +19,12 @@ from components.evaluate_model.step import run
 from components.params import Params, load_params
 from model.errors import InputError
 
-SMALL = ["evaluate.resamples=200", "evaluate.rank_resamples=100", "evaluate.gates.min_test_genes=5"]
+SMALL = ["runtime.threads=1", "evaluate.resamples=200", "evaluate.rank_resamples=100"]
 
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return load_params(None, overrides=SMALL)
+    return load_params(None, overrides=[*SMALL, "evaluate.gates.min_test_genes=5"])
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,26 @@ def test_transcript_without_any_readable_modality_gets_the_training_mean(transcr
     without = np.array([not protein for protein in test.protein])
     assert (predicted[without] == 2.0).all()
     assert (predicted[~without] != 2.0).any()
+
+
+def test_few_genes_reach_a_verdict_that_says_so(make_transcripts, make_model, tmp_path):
+    """A handful of transcripts, one isoform in some splits: every figure is a number or null, nothing crashes."""
+    few = make_transcripts(tmp_path / "few", transcripts=14, genes=9, seed=2)
+    model = make_model(tmp_path / "model", few)
+    run({"transcripts": few, "model": model}, load_params(None, overrides=SMALL), tmp_path / "out", tmp_path / "w")
+    verdict = payload_json(tmp_path / "out", "verdict.json")
+    assert verdict["blessed"] is False
+    assert "too few genes to bless" in " ".join(verdict["reasons"])
+
+
+def test_truth_of_a_simulation_is_shown_and_that_of_another_refused(transcripts, untrained_model, params, tmp_path):
+    inputs = {"transcripts": transcripts, "model": untrained_model, "truth": tmp_path / "truth.json"}
+    expression = open_artifact(transcripts, "transcripts").manifest["inputs"]["expression"]
+    truth = {"ceilings": {"dna+rna+protein": {"mean": 0.9}, "dna": {"mean": 0.2}}, "files": {"table": expression}}
+    inputs["truth"].write_text(json.dumps(truth), encoding="utf-8")
+    run(inputs, params, tmp_path / "out", tmp_path / "work")
+    assert payload_json(tmp_path / "out", "metrics.json")["ceilings"] == {"dna+rna+protein": 0.9, "dna": 0.2}
+    assert "Ceiling" in (tmp_path / "out" / "payload" / "report.html").read_text(encoding="utf-8")
+    inputs["truth"].write_text(json.dumps({**truth, "files": {"table": "0" * 64}}), encoding="utf-8")
+    with pytest.raises(InputError, match="truth"):
+        run(inputs, params, tmp_path / "other", tmp_path / "work")

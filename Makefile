@@ -1,0 +1,56 @@
+# make demo: the main job. make test: the fast tests. Everything lives in .venv, which is made on first use.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Where torch comes from: requirements/torch-cpu.txt, or requirements/torch-cuda.txt on a machine with an NVIDIA GPU.
+TORCH ?= requirements/torch-cpu.txt
+# Your own raw files: make demo DATA=/path/to/folder
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# No telemetry from anything that is run here.
+export BENTOML_DO_NOT_TRACK := True
+export DVC_NO_ANALYTICS := 1
+export PYTHONSAFEPATH := 1
+
+.PHONY: demo test test-slow lint bench install constraints clean
+
+demo: install
+	$(BIN)/isoformer demo $(if $(DATA),--data "$(DATA)")
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install
+	for script in benchmarks/*.py; do [ "$$script" = benchmarks/__init__.py ] || $(BIN)/python -m "$$(echo $${script%.py} | tr / .)"; done
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements/constraints.txt $(TORCH)
+	@python=""; for candidate in python3.11 python3.12 python3.13 python3; do \
+	  if command -v $$candidate > /dev/null && $$candidate -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null; \
+	  then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo "error: Python 3.11, 3.12 or 3.13 with the venv module is needed (Debian: python3-venv)" >&2; exit 2; fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	@echo "Installing into $(VENV) (once, 1-3 minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 -r $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[all]'
+	@touch $(STAMP)
+
+# Resolve the pins anew; uv.lock records index addresses and stays out of the repository.
+constraints:
+	uv lock --upgrade
+	uv export --all-extras --no-hashes --no-emit-project --no-header --no-annotate > requirements/constraints.txt
+
+clean:
+	rm -rf $(VENV) artifacts work runs registry build *.egg-info

@@ -1,0 +1,214 @@
+"""Transcripts as the model reads them: spliced RNA, CDS bounds, protein, TSS, DNA window, and what is unusual."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from components.extract_sequences.annotation import Annotation
+from components.extract_sequences.coding import Coding, read_cds
+from components.extract_sequences.contig_names import MITOCHONDRIAL, match_contigs
+from components.extract_sequences.geometry import Geometry, measure, refuse_outside
+from components.extract_sequences.orf import longest_orf
+from components.params import ExtractParams
+from components.sequences import CODE_N, Genome, window_interval
+
+_COMPLEMENT = bytes([3, 2, 1, 0, 4]) + bytes(251)
+_LETTERS = b"ACGTN" + bytes(251)
+_SEGMENT_TYPES = ("IG_", "TR_")
+# Types that say nothing of whether a transcript without CDS is translated.
+_UNDECIDED_TYPES = frozenset(("", "unknown", "protein_coding", "mRNA", "TEC", "novel"))
+
+
+@dataclass(slots=True)
+class Transcript:
+    """One transcript; fields as in transcripts.parquet. `rna` is its letters, `number` its place in the annotation."""
+
+    number: int
+    transcript_id: str
+    gene_id: str
+    gene_name: str | None
+    gene_type: str
+    transcript_type: str
+    contig: str
+    strand: str
+    tss: int
+    window_start: int
+    window_end: int
+    exon_starts: np.ndarray
+    exon_ends: np.ndarray
+    rna: str
+    cds_start: int
+    cds_end: int
+    cds_phase: int
+    protein: str | None
+    coding_status: str
+    tags: tuple[str, ...]
+    reasons: list[str]
+
+
+@dataclass
+class Extraction:
+    """Transcripts in the order (contig of the genome, TSS, id), and how many were left out, by reason."""
+
+    transcripts: list[Transcript] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    renamed_contigs: dict[str, str] = field(default_factory=dict)
+
+
+def extract(
+    annotation: Annotation, genome: Genome, params: ExtractParams, chosen: Iterable[int] | None = None
+) -> Extraction:
+    """Cut the transcripts out of the genome; `chosen` are numbers in the annotation, all if None.
+
+    Raises `InputError` for an interval past its contig, overlapping exons, or no contig in common.
+    """
+    geometry = measure(annotation)
+    contigs = match_contigs(annotation, genome)
+    refuse_outside(annotation, np.array([genome.length(name) if name else -1 for name in contigs], dtype=np.int64))
+    extraction = Extraction()
+    extraction.renamed_contigs = {
+        old: new for old, new in zip(annotation.contig, contigs, strict=True) if new and old != new
+    }
+    by_contig: dict[str, list[int]] = {}
+    for number in range(len(annotation)) if chosen is None else chosen:
+        reason = _reason_to_drop(annotation, geometry, number, contigs[number], params)
+        if reason:
+            extraction.dropped[reason] += 1
+        else:
+            by_contig.setdefault(contigs[number], []).append(number)
+    for contig in genome.contigs:
+        numbers = by_contig.get(contig)
+        if numbers:
+            cutter = _Cutter(annotation, geometry, genome, contig, params)
+            found = [transcript for number in numbers if (transcript := cutter.cut(number, extraction.dropped))]
+            found.sort(key=lambda transcript: (transcript.tss, transcript.transcript_id))
+            extraction.transcripts.extend(found)
+    return extraction
+
+
+def _reason_to_drop(
+    annotation: Annotation, geometry: Geometry, number: int, contig: str, params: ExtractParams
+) -> str | None:
+    naming = annotation.naming[number]
+    if not geometry.rna_length[number]:
+        return "no_exons"
+    if not contig:
+        return "contig_not_in_genome"
+    if annotation.strand[number] == ".":
+        return "no_strand"
+    if params.gene_types and naming.gene_type not in params.gene_types:
+        return "gene_type_not_chosen"
+    if params.transcript_types and naming.transcript_type not in params.transcript_types:
+        return "transcript_type_not_chosen"
+    if params.coding_only and geometry.cds_start[number] < 0:
+        return "not_coding"
+    return None
+
+
+class _Cutter:
+    """Cuts transcripts out of one contig."""
+
+    def __init__(
+        self, annotation: Annotation, geometry: Geometry, genome: Genome, contig: str, params: ExtractParams
+    ) -> None:
+        self.annotation = annotation
+        self.geometry = geometry
+        self.contig = contig
+        self.params = params
+        self.codes = genome.codes(contig).data
+        self.mitochondrial = contig in MITOCHONDRIAL
+
+    def cut(self, number: int, dropped: Counter[str]) -> Transcript | None:
+        exons = self.geometry.exons.of(number)
+        starts, ends = self.geometry.exons.start[exons], self.geometry.exons.end[exons]
+        strand = self.annotation.strand[number]
+        tss = int(starts[0]) if strand == "+" else int(ends[-1]) - 1
+        window_start, window_end = window_interval(tss, strand, self.params.window_bp)
+        past_end = window_start < 0 or window_end > len(self.codes)
+        if past_end and self.params.window_overflow == "drop":
+            dropped["window_past_contig_end"] += 1
+            return None
+        rna = self._spliced(starts.tolist(), ends.tolist(), strand)
+        naming = self.annotation.naming[number]
+        reasons = [
+            tag.lower() for tag in ("cds_start_NF", "cds_end_NF", "mRNA_start_NF", "mRNA_end_NF") if tag in naming.tags
+        ]
+        coding, status = self._coding(number, rna, reasons)
+        if CODE_N in rna:
+            reasons.append("n_in_rna")
+        if past_end:
+            reasons.append("window_past_contig_end")
+        if naming.transcript_id.endswith("_PAR_Y") or naming.transcript_id.startswith("ENSTR"):
+            reasons.append("par_y")
+        if self.geometry.exons_from_cds[number]:
+            reasons.append("exons_from_cds")
+        return Transcript(
+            number=number,
+            transcript_id=naming.transcript_id,
+            gene_id=naming.gene_id,
+            gene_name=naming.gene_name,
+            gene_type=naming.gene_type,
+            transcript_type=naming.transcript_type,
+            contig=self.contig,
+            strand=strand,
+            tss=tss,
+            window_start=window_start,
+            window_end=window_end,
+            exon_starts=starts,
+            exon_ends=ends,
+            rna=rna.translate(_LETTERS).decode("ascii"),
+            cds_start=coding.cds_start if coding else -1,
+            cds_end=coding.cds_end if coding else -1,
+            cds_phase=coding.phase if coding else -1,
+            protein=(coding.protein or None) if coding else None,
+            coding_status=status,
+            tags=naming.tags,
+            reasons=reasons,
+        )
+
+    def _spliced(self, starts: Sequence[int], ends: Sequence[int], strand: str) -> bytes:
+        codes = b"".join([self.codes[start:end] for start, end in zip(starts, ends, strict=True)])
+        return codes if strand == "+" else codes.translate(_COMPLEMENT)[::-1]
+
+    def _coding(self, number: int, rna: bytes, reasons: list[str]) -> tuple[Coding | None, str]:
+        geometry, naming = self.geometry, self.annotation.naming[number]
+        if geometry.cds_start[number] < 0:
+            return self._predicted(naming.transcript_type, rna, reasons)
+        if geometry.outside[number]:
+            reasons.append("cds_outside_exons")
+            return None, "unknown"
+        pieces = None
+        if not geometry.contiguous[number]:
+            reasons.append("ribosomal_slippage")
+            cds = self.annotation.cds.of(number)
+            starts, ends = self.annotation.cds.start[cds], self.annotation.cds.end[cds]
+            joined = self._spliced(starts.tolist(), ends.tolist(), self.annotation.strand[number])
+            pieces = np.frombuffer(joined, dtype=np.uint8)
+        if not geometry.in_frame[number]:
+            reasons.append("frames_disagree")
+        coding = read_cds(
+            np.frombuffer(rna, dtype=np.uint8),
+            (int(geometry.cds_start[number]), int(geometry.cds_end[number])),
+            int(geometry.phase[number]),
+            coding_codes=pieces,
+            selenocysteines=geometry.selenocysteine_offset[self.annotation.selenocysteines.of(number)].tolist(),
+            mitochondrial=self.mitochondrial,
+            start_missing="cds_start_NF" in naming.tags,
+            segment=naming.transcript_type.startswith(_SEGMENT_TYPES),
+        )
+        reasons.extend(coding.reasons)
+        return coding, "coding"
+
+    def _predicted(self, transcript_type: str, rna: bytes, reasons: list[str]) -> tuple[Coding | None, str]:
+        if transcript_type not in _UNDECIDED_TYPES:
+            return None, "non_coding"
+        if self.params.min_orf_residues is None:
+            return None, "unknown"
+        coding = longest_orf(np.frombuffer(rna, dtype=np.uint8), self.params.min_orf_residues, self.mitochondrial)
+        if coding is not None:
+            reasons.append("orf_predicted")
+        return coding, "unknown"

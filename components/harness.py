@@ -1,0 +1,51 @@
+"""Running one step the same way from every door: command line, DVC and Kubeflow."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.artifacts import AlreadyComplete, door
+from components.params import Params
+from model.errors import InputError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StepRefusedError(Exception):
+    """A step in another process refused its input; the text is the line by which it said so."""
+
+
+def run_step(
+    name: str, *, inputs: Mapping[str, Path], params: Params, out: Path, work: Path, through: str = "cli"
+) -> None:
+    """Run `components.<name>.step.run` and say on standard error what came of it.
+
+    An output that is there already, whole and of the same inputs and parameters, is success. Errors pass through;
+    see `reason_of` for those that a user can mend.
+    """
+    step = importlib.import_module(f"components.{name}.step")
+    started = time.monotonic()
+    token = door.set(through)
+    try:
+        step.run(inputs, params, out, work)
+    except AlreadyComplete:
+        print(f"{name}: {out} is complete already", file=sys.stderr)
+    else:
+        print(f"{name}: wrote {out} in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    finally:
+        door.reset(token)
+
+
+def reason_of(error: BaseException) -> str | None:
+    """One line for an error that a user can mend: bad input, or a full disk; None for every other."""
+    if isinstance(error, InputError | StepRefusedError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        place = error.filename or "the output's disk"
+        return f"{place}: expected free space, found none ({error.strerror}). Free some, or choose another --out."
+    return None

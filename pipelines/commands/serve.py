@@ -1,0 +1,40 @@
+"""`isoformer serve`: the server of a registered version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import ParamsFile, RegistryRoot, plain_app, resolve
+
+
+def build(command: str) -> typer.Typer:
+    """The application of `isoformer serve`."""
+    app = plain_app()
+    app.command("serve")(serve)
+    return app
+
+
+def serve(
+    registry: RegistryRoot = None,
+    version: Annotated[str | None, typer.Option("--version", help="A version; the champion if not given.")] = None,
+    bento: Annotated[Path | None, typer.Option("--bento", help="A bento artifact instead of a version.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Transcripts artifact, for questions by transcript id.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 = all cores but one.")] = 0,
+    params: ParamsFile = None,
+) -> None:
+    """Serve the champion of the registry until stopped; ready once it reproduced its own golden answers."""
+    from components.artifacts import open_artifact
+    from serving.serve import main
+
+    if reference is not None:
+        open_artifact(reference, "transcripts")
+    root = resolve(params, None, None, registry=registry).package.registry
+    status = main(bento, registry=root, version=version, host=host, port=port, reference=reference, threads=threads)
+    raise typer.Exit(status)

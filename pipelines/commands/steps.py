@@ -1,0 +1,89 @@
+"""The sub-commands of the six steps, made of the stage table."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands.options import (
+    DEFAULT_WORK,
+    Data,
+    Door,
+    Out,
+    Overrides,
+    ParamsFile,
+    Preset,
+    Work,
+    plain_app,
+    resolve,
+)
+from pipelines.stages import RAW_INPUTS, STAGES, Stage, producer
+
+
+def build(command: str) -> typer.Typer:
+    """The application of one step's sub-command, with one option per input."""
+    stage = next(item for item in STAGES if item.command == command)
+
+    def run(**options: Any) -> None:
+        _run(stage, **options)
+
+    run.__doc__ = stage.summary
+    parameters = _parameters(stage)
+    run.__annotations__ = {item.name: item.annotation for item in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = plain_app()
+    app.command(name=stage.command)(run)
+    return app
+
+
+def _parameters(stage: Stage) -> list[inspect.Parameter]:
+    options: list[tuple[str, Any, Any]] = [("params", ParamsFile, None), ("preset", Preset, None)]
+    options.append(("overrides", Overrides, None))
+    if set(RAW_INPUTS) & set(stage.inputs) or stage.optional:
+        options.append(("data", Data, None))
+    options += [_input_option(name) for name in (*stage.inputs, *stage.optional)]
+    options += [("out", Out, Path(stage.place)), ("work", Work, DEFAULT_WORK), ("door", Door, "cli")]
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, annotation, default in options
+    ]
+
+
+def _input_option(name: str) -> tuple[str, Any, Any]:
+    flag = "--" + name.replace("_", "-")
+    if name == "truth":
+        text = "truth.json of simulated data; the one among the raw files, if it is about these, if not given."
+        return name, Annotated[Path | None, typer.Option(flag, help=text)], None
+    made_by = producer(name)
+    if made_by is None:
+        text = "This raw file, where its name differs from the documented one."
+        return name, Annotated[Path | None, typer.Option(flag, help=text)], None
+    return name, Annotated[Path, typer.Option(flag, help=f"What {made_by.command} wrote.")], Path(made_by.place)
+
+
+def _run(
+    stage: Stage,
+    *,
+    params: Path | None,
+    preset: str | None,
+    overrides: list[str] | None,
+    out: Path,
+    work: Path,
+    door: str,
+    data: Path | None = None,
+    **inputs: Path | None,
+) -> None:
+    from components.harness import run_step
+    from components.raw_data import find_raw_data, find_truth
+
+    tree = resolve(params, preset, overrides, data=data)
+    paths = {name: path for name, path in inputs.items() if path is not None}
+    if set(RAW_INPUTS) & set(stage.inputs):
+        named = {name: str(path.absolute()) for name, path in paths.items() if name in RAW_INPUTS}
+        paths |= find_raw_data(Path(tree.data.folder), tree.data.model_copy(update=named))
+    if "truth" in stage.optional and "truth" not in paths:
+        paths |= find_truth(Path(tree.data.folder), paths["transcripts"])
+    run_step(stage.name, inputs=paths, params=tree, out=out, work=work, through=door)

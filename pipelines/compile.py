@@ -1,0 +1,28 @@
+"""Compiling the pipeline into the package that a Kubeflow installation takes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from model.errors import InputError
+from pipelines.policy import Cluster
+from pipelines.training_pipeline import build
+
+
+def compile_package(out: Path, cluster: Cluster, params_json: str) -> None:
+    """Write the compiled training pipeline at `out`, whole or not at all; equal arguments give equal bytes."""
+    from kfp import compiler
+
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(where="--out", expected="a name ending in .yaml", found=str(out), fix="Rename it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}.partial.", suffix=".yaml")
+    os.close(descriptor)
+    try:
+        compiler.Compiler().compile(build(cluster, params_json), partial)
+        Path(partial).chmod(0o644)
+        os.replace(partial, out)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""The training pipeline on this machine, by kfp's own local runner: its noise in a file, our progress on screen."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from components.harness import StepRefusedError
+from components.kubeflow import BEGIN, END, REFUSED
+from components.params import Params
+from model.errors import InputError
+from pipelines.policy import Cluster
+from pipelines.stages import STAGES
+from pipelines.training_pipeline import build
+
+LOG = "pipeline.log"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_LOG_TAIL_LINES = 40
+_STEPS = tuple(item for item in STAGES if item.name != "fabricate")
+
+
+class StepFailedError(RuntimeError):
+    """A step ended with an error that is not the user's; the message holds the end of the log."""
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a local run left: folders of its artifacts by output name, its log, seconds per step."""
+
+    artifacts: dict[str, Path]
+    log: Path
+    seconds: dict[str, float]
+
+
+def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: str) -> LocalRun:
+    """Run the pipeline with everything below `out`, which must be empty or absent.
+
+    Raises `StepRefusedError` where a step refuses its input, `StepFailedError` where one fails otherwise.
+    """
+    from kfp import local
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            where=str(out), expected="an empty or absent folder", found="other files", fix="Choose another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    # Steps run in processes that know nothing of this one's folder.
+    arguments = {
+        "data_uri": str(data.resolve()),
+        "params": params.to_json(),
+        "work_root": str(work.resolve()),
+        "registry": registry if "://" in registry else str(Path(registry).resolve()),
+    }
+    log = out / LOG
+    with log.open("w", encoding="utf-8") as file:
+        narrator = _Narrator(file, sys.stderr)
+        try:
+            with _listening(narrator):
+                local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str((out / "kfp").resolve()))
+                build(Cluster(), arguments["params"])(**arguments)
+        except RuntimeError as error:
+            if narrator.refused:
+                raise StepRefusedError(narrator.refused) from None
+            tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-_LOG_TAIL_LINES:])
+            raise StepFailedError(f"{tail}\nThe whole log: {log}") from error
+    artifacts = {item.output: path for item in _STEPS for path in (out / "kfp").glob(f"*/{item.command}/{item.output}")}
+    return LocalRun(artifacts=artifacts, log=log, seconds=narrator.seconds)
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """Make and return the first free of `parent`/`name`-1, -2, …; two callers never get the same."""
+    for number in itertools.count(1):
+        folder = parent / f"{name}-{number}"
+        parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("unreachable")
+
+
+class _Narrator(io.TextIOBase):
+    """Takes all that kfp prints; keeps it in a file and tells of the steps, between their begin and end, on screen."""
+
+    def __init__(self, file: TextIO, screen: TextIO) -> None:
+        self._file, self._screen = file, screen
+        self._rest = ""
+        self._step = ""
+        self._started = 0.0
+        self.refused = ""
+        self.seconds: dict[str, float] = {}
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._take(_COLOURS.sub("", line).rstrip())
+        return len(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def _take(self, line: str) -> None:
+        self._file.write(line + "\n")
+        # kfp indents what steps print.
+        words = line.strip()
+        if words.startswith(BEGIN):
+            self._step, self._started = words.removeprefix(BEGIN), time.monotonic()
+            position = [item.name for item in _STEPS].index(self._step) + 1
+            self._say(f"[{position}/{len(_STEPS)}] {self._step}")
+        elif words.startswith(END):
+            self.seconds[self._step] = round(time.monotonic() - self._started, 2)
+            self._step = ""
+        elif words.startswith(REFUSED):
+            self.refused = words.removeprefix(REFUSED)
+        elif self._step and words:
+            self._say(f"      {words}")
+
+    def _say(self, text: str) -> None:
+        self._screen.write(text + "\n")
+        self._screen.flush()
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def _listening(narrator: _Narrator) -> Iterator[None]:
+    """Send what kfp prints to the narrator, and let no step import a module from the current folder by chance."""
+    previous = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(narrator):
+            # kfp takes an image without "python" in its name for one without Python.
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"kfp\.local")
+            yield
+    finally:
+        narrator.flush()
+        if previous is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = previous

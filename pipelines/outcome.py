@@ -1,0 +1,85 @@
+"""What a run came to, for people: figures against baselines, the verdict, and where the report is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import Artifact, open_artifact
+from pipelines.local_run import LocalRun
+
+SIMULATED = "SIMULATED expression: no figure here says anything about biology."
+_HEADINGS = {"r2": "R²", "spearman": "Spearman", "within_gene_spearman": "isoform Spearman"}
+
+
+def evaluation_of(run: LocalRun) -> Artifact:
+    """The verified evaluation that a run made."""
+    return open_artifact(run.artifacts["evaluation"], "evaluation")
+
+
+def is_blessed(evaluation: Artifact) -> bool:
+    """Whether the verdict allows packaging."""
+    return bool(_read(evaluation, "verdict.json")["blessed"])
+
+
+def print_outcome(run: LocalRun) -> None:
+    """Print the table of figures, the verdict with its reasons, the places of reports, and seconds per step."""
+    from rich.console import Console
+
+    evaluation = evaluation_of(run)
+    metrics, verdict = _read(evaluation, "metrics.json"), _read(evaluation, "verdict.json")
+    # A pipe or a log has no width of its own; 80 columns would fold the intervals.
+    console = Console(width=None if os.isatty(1) else 110, highlight=False)
+    console.print()
+    console.print(_table(metrics))
+    if metrics["simulated"]:
+        console.print(SIMULATED, style="bold yellow")
+    console.print("Verdict: " + ("BLESSED" if verdict["blessed"] else "NOT BLESSED"), style="bold")
+    for reason in verdict["reasons"]:
+        console.print(f"  - {reason}", markup=False)
+    if not verdict["blessed"]:
+        console.print("Packaging was skipped: only a blessed model is packaged.")
+    console.print(f"Report:     {shown(evaluation.payload / 'report.html')}", soft_wrap=True)
+    console.print(f"Model card: {shown(evaluation.payload / 'model_card.md')}", soft_wrap=True)
+    console.print(f"Data check: {shown(run.artifacts['validation'] / 'payload' / 'report.html')}", soft_wrap=True)
+    console.print("Seconds:    " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in run.seconds.items()))
+    console.print(f"Log:        {shown(run.log)}", soft_wrap=True)
+
+
+def _table(metrics: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    title = f"Test split: {metrics['transcripts']:,} transcripts of {metrics['genes']:,} unseen genes, mean of tissues"
+    table = Table(title=title + (" (SIMULATED)" if metrics["simulated"] else ""))
+    for heading in ("prediction", *_HEADINGS.values(), "R² that the model gains"):
+        table.add_column(heading, no_wrap=True)
+    table.add_row("this model", *(_figure(metrics["model"][name]) for name in _HEADINGS), "", style="bold")
+    for name, scores in metrics["baselines"].items():
+        figures = (_figure(scores[key]) for key in _HEADINGS)
+        table.add_row(name.replace("_", " "), *figures, _figure(scores["r2_gained_by_model"]))
+    ceilings = metrics["ceilings"]
+    if ceilings:
+        best = max(ceilings.values())
+        reached = metrics["model"]["r2"]["value"] / best
+        table.add_row("ceiling (noise)", f"{best:.3f}", "", "", f"the model reaches {reached:.0%} of it")
+    return table
+
+
+def _figure(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "not defined"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def shown(path: Path) -> str:
+    """The path as a user would type it: from the current folder where it lies below."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
+
+
+def _read(artifact: Artifact, name: str) -> dict[str, Any]:
+    return dict(json.loads((artifact.payload / name).read_text(encoding="utf-8")))

@@ -1,0 +1,90 @@
+"""How each step runs on a cluster: resources, retries, deadline, caching, user. What the SDK can say stands here, once.
+
+Read-only root file systems, dropped capabilities and retries after an eviction cannot be said by the SDK (2.17): they
+are policy of the cluster's namespace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kfp import dsl
+
+# The user of the images; group 0 files are none of theirs.
+USER_ID = 1000
+WORK_MOUNT = "/mnt/isoformer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPolicy:
+    """Requests and limits of one step's pod; `cached` where Kubeflow may reuse an earlier result."""
+
+    cpu: str
+    memory: str
+    minutes: int
+    retries: int = 2
+    cached: bool = False
+
+
+POLICIES: dict[str, StepPolicy] = {
+    # Not cached: Kubeflow knows the folder of the raw files by its address, and files there may change.
+    "validate_data": StepPolicy(cpu="2", memory="8Gi", minutes=60),
+    "extract_sequences": StepPolicy(cpu="4", memory="16Gi", minutes=120, cached=True),
+    # Retries go on from the last checkpoint, where the work folder is a claim.
+    "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
+    "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
+    "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What differs between clusters: where images come from, the accelerator, the claim that holds the work folder.
+
+    `images` is the prefix before `-data:<tag>`; `work_claim` an existing claim, empty for none (checkpoints then die
+    with the pod); `accelerator` a resource name such as nvidia.com/gpu.
+    """
+
+    images: str = "localhost/isoformer"
+    tag: str = "dev"
+    accelerator: str = ""
+    accelerators: int = 0
+    work_claim: str = ""
+    owner: str = "isoformer"
+
+    def image(self, name: str) -> str:
+        """The full name of an image: data, train, package or serve."""
+        return f"{self.images}-{name}:{self.tag}"
+
+
+def apply(task: dsl.PipelineTask, step: str, image: str, cluster: Cluster) -> None:
+    """Give a task its image and its policy."""
+    from kfp import kubernetes
+
+    policy = POLICIES[step]
+    task.set_container_image(cluster.image(image))
+    task.set_cpu_request(policy.cpu).set_cpu_limit(policy.cpu)
+    task.set_memory_request(policy.memory).set_memory_limit(policy.memory)
+    task.set_retry(policy.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
+    task.set_caching_options(policy.cached)
+    task.set_env_variable("PYTHONSAFEPATH", "1")
+    kubernetes.set_timeout(task, policy.minutes * 60)
+    kubernetes.set_security_context(task, run_as_user=USER_ID, run_as_group=USER_ID, run_as_non_root=True)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "isoformer")
+    kubernetes.add_pod_label(task, "isoformer/step", step.replace("_", "-"))
+    kubernetes.add_pod_label(task, "isoformer/owner", cluster.owner)
+    if cluster.work_claim:
+        kubernetes.mount_pvc(task, pvc_name=cluster.work_claim, mount_path=WORK_MOUNT)
+    if step == "train_model":
+        _give_accelerators(task, cluster)
+
+
+def _give_accelerators(task: dsl.PipelineTask, cluster: Cluster) -> None:
+    from kfp import kubernetes
+
+    # Data loading between processes goes through shared memory, of which a pod has 64 MiB by default.
+    kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
+    if cluster.accelerators:
+        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(cluster.accelerators)

@@ -1,0 +1,56 @@
+"""The training pipeline: raw files → validate → extract → train → evaluate → (if blessed) package.
+
+No postponed annotations here: kfp reads the types of the pipeline function's parameters from the function itself.
+"""
+
+from typing import Any
+
+from pipelines.policy import WORK_MOUNT, Cluster, apply
+from pipelines.stages import stage
+
+NAME = "isoformer-training"
+
+
+def build(cluster: Cluster, params_json: str) -> Any:
+    """The Kubeflow pipeline for a cluster; `params_json` is the default of its parameter `params`.
+
+    Its other parameters: `data_uri`, folder of the raw files; `registry`, where versions are kept (no default: a folder
+    in a pod would be lost with it); `work_root`, where checkpoints survive a retry.
+    """
+    from kfp import dsl
+
+    from components.evaluate_model.component import evaluate_model
+    from components.extract_sequences.component import extract_sequences
+    from components.package_model.component import package_model
+    from components.train_model.component import train_model
+    from components.validate_data.component import validate_data
+
+    def placed(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        step = task.name.replace("-", "_")
+        apply(task, step, stage(step).image, cluster)
+        return task
+
+    @dsl.pipeline(name=NAME, description="Raw genome, annotation and expression to a judged, packaged model.")
+    def training_pipeline(data_uri: str, registry: str, params: str = params_json, work_root: str = WORK_MOUNT) -> None:
+        settings = {"params": params, "work_root": work_root}
+        raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
+        raw.set_display_name("raw files")
+        validated = placed(validate_data(raw=raw.output, **settings))
+        validation = validated.outputs["validation"]
+        extracted = placed(extract_sequences(raw=raw.output, validation=validation, **settings))
+        transcripts = extracted.outputs["transcripts"]
+        trained = placed(train_model(transcripts=transcripts, **settings))
+        model = trained.outputs["model"]
+        evaluated = placed(evaluate_model(raw=raw.output, transcripts=transcripts, model=model, **settings))
+        with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
+            placed(
+                package_model(
+                    transcripts=transcripts,
+                    model=model,
+                    evaluation=evaluated.outputs["evaluation"],
+                    registry=registry,
+                    **settings,
+                )
+            )
+
+    return training_pipeline

@@ -1,0 +1,124 @@
+"""Starting the service on this machine: a Bento by its place, or a version from the registry, by default the champion.
+
+BentoML runs it in processes of their own; this one waits, passes signals on, and ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.artifacts import open_artifact
+from components.registry import Registry
+from model.errors import InputError
+
+_DRAIN_S = 30.0
+
+
+def main(
+    bento: Path | str | None = None,
+    *,
+    registry: str = "registry",
+    version: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    reference: Path | str | None = None,
+    threads: int = 0,
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status of BentoML.
+
+    `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
+    `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
+    cores but one. Raises `InputError` where there is nothing to serve or the port is taken.
+    """
+    folder = find_bento(bento) if bento is not None else _from_registry(registry, version)
+    host = "127.0.0.1" if host == "localhost" else host
+    _check_free(host, port)
+    command = [sys.executable, "-m", "bentoml", "serve", str(folder), "--host", host, "--port", str(port)]
+    with tempfile.TemporaryDirectory(prefix="isoformer-serve-") as home:
+        environment = {
+            **os.environ,
+            "BENTOML_HOME": home,
+            "BENTOML_DO_NOT_TRACK": "True",
+            "PYTHONSAFEPATH": "1",
+            # Byte code beside the served files would make their artifact differ from its manifest.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # One pool of threads, ONNX Runtime's: others would only contend with it.
+            "OMP_NUM_THREADS": "1",
+            "ISOFORMER_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
+        }
+        if reference is not None:
+            environment["ISOFORMER_REFERENCE"] = str(Path(reference).resolve())
+        print(f"serving {folder} on http://{host}:{port}", file=sys.stderr, flush=True)
+        return _run(command, environment, home)
+
+
+def find_bento(place: Path | str) -> Path:
+    """The Bento's folder of a bento artifact (verified) or of a Bento itself; else `InputError`."""
+    folder = Path(place).resolve()
+    if (folder / "manifest.json").is_file():
+        folder = open_artifact(folder, "bento").payload / "bento"
+    if not (folder / "bento.yaml").is_file():
+        raise InputError(
+            where=str(place),
+            expected="a bento artifact, or a Bento with its bento.yaml",
+            found="another folder" if folder.is_dir() else "no such folder",
+            fix="Run `isoformer package-model`, or name a version of the registry.",
+        )
+    return folder
+
+
+def _from_registry(root: str, version: str | None) -> Path:
+    registry = Registry(root)
+    if version is None:
+        champion = registry.champion()
+        if champion is None:
+            raise InputError(
+                where=f"registry {root}",
+                expected="a champion",
+                found="no promotion",
+                fix="Run the pipeline to a blessed model, or promote one: `isoformer registry promote VERSION`.",
+            )
+        version = str(champion["version"])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoformer" / "versions"
+    return find_bento(registry.fetch(version, cache) / "bento")
+
+
+def _check_free(host: str, port: int) -> None:
+    """Bind once before BentoML does: its own message is a traceback."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            where=f"{host}:{port}", expected="a free address", found=str(error), fix="Choose another --port or --host."
+        ) from None
+
+
+def _run(command: list[str], environment: dict[str, str], home: str) -> int:
+    with subprocess.Popen(command, env=environment, cwd=home, start_new_session=True) as process:
+
+        def end(*_: Any) -> None:
+            process.terminate()
+
+        previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            status = process.wait()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(_DRAIN_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+    return 0 if status in (0, -signal.SIGTERM) else status

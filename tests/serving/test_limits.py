@@ -1,0 +1,96 @@
+"""Load and size are bounded: 413, 422, 429 with Retry-After, 504, never a 5xx of ours for a client's doing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from model.batch import TranscriptInput
+from serving.app import build_app
+from serving.engine import Engine, Predicted
+from serving.server import Server
+from serving.settings import Settings
+
+RNA = "ACGT" * 10
+
+
+def test_a_body_over_the_limit_is_refused_with_and_without_its_length(start: Any) -> None:
+    client: TestClient = start(max_body_bytes=1000)
+    headers = {"content-type": "application/json"}
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b" " * 100
+
+    assert client.post("/v1/predict", content=b" " * 1001, headers=headers).status_code == 413
+    assert client.post("/v1/predict", content=chunks(), headers=headers).status_code == 413
+    assert client.post("/v1/predict", json={"items": [{"rna": RNA}]}).status_code == 200
+
+
+def test_items_and_residues_are_limited(start: Any) -> None:
+    client: TestClient = start(max_items=3, max_residues=100)
+    assert client.post("/v1/predict", json={"items": [{"rna": RNA}] * 3}).status_code == 200
+    many = client.post("/v1/predict", json={"items": [{"rna": RNA}] * 4})
+    assert (many.status_code, many.json()["details"][0]["field"]) == (422, "items")
+    long = client.post("/v1/predict", json={"items": [{"rna": RNA * 3}]})
+    assert (long.status_code, long.json()["details"][0]["field"]) == (422, "rna")
+
+
+def test_an_unknown_setting_is_named(start: Any) -> None:
+    client: TestClient = start(max_itmes=3)
+    answer = client.post("/v1/predict", json={"items": [{"rna": RNA}]})
+    assert answer.status_code == 503
+    assert "ISOFORMER_MAX_ITMES" in answer.json()["error"]
+
+
+async def _flood(package: Any, requests: int, *, seconds_per_batch: float, **settings: Any) -> list[httpx.Response]:
+    """Send `requests` at once to a server whose engine is slowed down by `seconds_per_batch`."""
+
+    class SlowEngine(Engine):
+        def predict(self, transcripts: Sequence[TranscriptInput]) -> list[Predicted]:
+            time.sleep(seconds_per_batch)
+            return super().predict(transcripts)
+
+    server = Server()
+    app = build_app(server)
+    async with app.router.lifespan_context(app):
+        while server.not_ready == "starting":
+            await asyncio.sleep(0.01)
+        engine = server.engine
+        assert engine is not None
+        engine.__class__ = SlowEngine
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            body = {"items": [{"rna": RNA}]}
+            return list(await asyncio.gather(*(client.post("/v1/predict", json=body) for _ in range(requests))))
+
+
+def test_overload_is_answered_429_with_retry_after_and_never_5xx(package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOFORMER_PACKAGE", str(package.source / "package"))
+    monkeypatch.setenv("ISOFORMER_QUEUE_TOKENS", "200")
+    monkeypatch.setenv("ISOFORMER_BUDGET_TOKENS", "50")
+    answers = asyncio.run(_flood(package, 60, seconds_per_batch=0.02))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 429}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 429)
+
+
+def test_an_answer_that_comes_too_late_is_504(package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOFORMER_PACKAGE", str(package.source / "package"))
+    monkeypatch.setenv("ISOFORMER_DEADLINE_S", "0.1")
+    (answer,) = asyncio.run(_flood(package, 1, seconds_per_batch=0.5))
+    assert answer.status_code == 504
+
+
+@pytest.mark.parametrize(("variable", "value"), [("ISOFORMER_THREADS", "many"), ("ISOFORMER_DEADLINE_S", "0")])
+def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
+    from model.errors import InputError
+
+    with pytest.raises(InputError, match=variable):
+        Settings.from_environment({variable: value})
