@@ -54,6 +54,7 @@ figcaption{color:var(--soft);font-size:13px;margin-top:6px}
 .facts span{color:var(--soft);font-size:12.5px}
 code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 details{margin-top:8px}
+.item+.item{margin-top:26px}
 summary{cursor:pointer;color:var(--soft)}
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,8 @@ def run_component(
     if registry:
         tree = tree.model_copy(update={"package": tree.package.model_copy(update={"registry": registry})})
     place = Path(out.path)
+    # kfp's executor lets every library tell all; a pod's log is read by people.
+    logging.getLogger().setLevel(logging.WARNING)
     print(f"{BEGIN}{name}", file=sys.stderr, flush=True)
     try:
         paths = {key: Path(artifact.path) for key, artifact in inputs.items() if key != "raw"}

@@ -96,18 +96,24 @@ class ValidateParams(Section):
 
 
 class SplitParams(Section):
-    """How transcripts are divided; a gene is never split.
+    """How transcripts are divided; neither a gene nor a family of genes is ever in two splits.
 
-    `policy`: gene (genes that share an RNA or protein go together), chromosome (`valid_contigs`, `test_contigs`).
-    `exclude_overlapping_windows`: leave out transcripts whose DNA window overlaps one of valid or test.
+    `policy`: gene (by a hash of the gene; genes that share an RNA or protein go together), family (likewise, with genes
+    of similar proteins), chromosome (`valid_contigs`, `test_contigs`), block (by a hash of contiguous blocks of
+    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train).
+    `min_shared_kmers`: proteins that share this part of their 5-mers are similar. `exclude_overlapping_windows`: leave
+    out transcripts whose DNA window overlaps one of a more held-out split.
     """
 
-    policy: Literal["gene", "chromosome"] = "gene"
+    policy: Literal["gene", "family", "chromosome", "block", "region"] = "gene"
     seed: int = 0
     valid_share: float = Field(default=0.05, gt=0, lt=1)
     test_share: float = Field(default=0.10, gt=0, lt=1)
     valid_contigs: list[str] = []
     test_contigs: list[str] = []
+    block_bp: int = Field(default=5_000_000, gt=0)
+    region_splits: dict[str, Literal["train", "valid", "test"]] = {}
+    min_shared_kmers: float = Field(default=0.1, gt=0, le=1)
     exclude_overlapping_windows: bool = True
 
 

@@ -65,7 +65,7 @@ def _log_lines(total: int | None, description: str, unit: str) -> Callable[[int]
             return
         last = now
         rate = done / (now - started)
-        left = f" of {total:,}, {(total - done) / rate:.0f} s left" if total else ""
-        print(f"{description}: {done:,}{left} {unit} ({rate:,.1f}/s)", file=sys.stderr, flush=True)
+        of, left = (f" of {total:,}", f", {(total - done) / rate:.0f} s left") if total else ("", "")
+        print(f"{description}: {done:,}{of} {unit} ({rate:,.1f}/s{left})", file=sys.stderr, flush=True)
 
     return advance

@@ -52,6 +52,15 @@ class EnformerConfig:
     gamma_basis: Literal["per_distance", "per_basis"] = "per_distance"
     batch_norm: Literal["frozen", "global"] = "frozen"
 
+    def __post_init__(self) -> None:
+        if not self.tower_channels or self.position_features % 6:
+            raise InputError(
+                where="dna",
+                expected="at least one tower stage, and position_features a multiple of 6",
+                found=f"{len(self.tower_channels)} stages, {self.position_features} position_features",
+                fix="Correct the value.",
+            )
+
     @property
     def width(self) -> int:
         """Channels of the transformer."""
@@ -89,6 +98,15 @@ class RotaryConfig:
     layer_norm_eps: float = 1e-5
     embedding_dropout: float = 0.0
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % (2 * self.heads):
+            raise InputError(
+                where=f"{self.alphabet} encoder",
+                expected="a width that is an even number of channels for each head",
+                found=f"width {self.width}, {self.heads} heads",
+                fix="Change width or heads.",
+            )
 
     @property
     def output_width(self) -> int:

@@ -1,4 +1,4 @@
-"""How the modalities are joined: cross-attention as in the paper, or plain concatenation of what each pools to.
+"""How the modalities are joined: cross-attention as in the paper, its variants, or concatenation of what each pools to.
 
 B transcripts, N sequences of one modality (transcripts, or distinct DNA windows), T tokens, L longest length,
 D channels of the target, H heads of K channels. Source: the paper, section 3.
@@ -14,9 +14,12 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from model.config import IsoFormerConfig
-from model.encoders.layout import TokenLayout, full_layout, masked_mean, padded_layout
+from model.encoders.layout import TokenLayout, full_layout, masked_mean, mean_weights, padded_layout
 from model.encoders.rotary_encoder import INITIAL_DEVIATION, initialise_linear
 from model.errors import InputError
+from model.resampler import CAbstractor, PerceiverResampler
+
+COMPRESSORS: dict[str, type[nn.Module]] = {"perceiver_resampler": PerceiverResampler, "c_abstractor": CAbstractor}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,10 @@ class ModalityStates:
         """Apply `linear` once per distinct sequence, then lay it out per transcript: (B, L, D'), zero where absent."""
         return self._gather(self.layout.spread(linear(self.states)))
 
+    def spread(self) -> Tensor:
+        """States laid out per transcript: (B, L, D), zero where absent."""
+        return self._gather(self.layout.spread(self.states))
+
     def mean(self) -> Tensor:
         """Mean state per transcript, (B, D); zero where it has no tokens."""
         return self._gather(self.layout.mean(self.states))
@@ -48,9 +55,17 @@ class ModalityStates:
         """The same states with a sequence of its own for each transcript."""
         if self.of_transcript is None:
             return self
-        spread = self._gather(self.layout.spread(self.states))
+        spread = self.spread()
         layout = padded_layout(spread.shape[0], spread.shape[1], self.lengths())
         return replace(self, states=spread.flatten(0, 1), layout=layout, of_transcript=None)
+
+    def compressed(self, compressor: nn.Module) -> ModalityStates:
+        """Each distinct sequence compressed to a fixed number of tokens; none where it had none."""
+        tokens_NMD = compressor(self.layout.spread(self.states), self.layout.lengths)
+        sequences, tokens = tokens_NMD.shape[:2]
+        lengths = torch.where(self.layout.lengths > 0, tokens, 0)
+        layout = padded_layout(sequences, tokens, lengths)
+        return replace(self, states=tokens_NMD.flatten(0, 1), layout=layout)
 
     def _gather(self, x: Tensor) -> Tensor:
         if self.of_transcript is None:
@@ -86,11 +101,23 @@ class CrossAttention(nn.Module):
         """What each token of the target reads from the context, before the dense layer: (B, L, D)."""
         q_BHLK = self._heads(target.project(self.query))
         k_BHLK, v_BHLK = self._heads(context.project(self.key)), self._heads(context.project(self.value))
-        places = torch.arange(k_BHLK.shape[2], device=k_BHLK.device)
-        # A transcript without context attends to one zero vector: finite, and left out by `finish`.
-        key_mask = places < context.lengths().clamp(min=1)[:, None]
-        mixed = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, attn_mask=key_mask[:, None, None])
+        key_mask = _key_mask(context, k_BHLK)
+        mixed = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, attn_mask=key_mask)
         return mixed.transpose(1, 2).flatten(2)
+
+    def mix_mean(self, target: ModalityStates, context: ModalityStates) -> Tensor:
+        """The mean of `mix` over the target's tokens: (B, D).
+
+        mean(p·v) = mean(p)·v, and v is linear in the context: values are projected once per transcript, not per token.
+        """
+        q_BHLK, k_BHCK = self._heads(target.project(self.query)), self._heads(context.project(self.key))
+        logits = (q_BHLK * q_BHLK.shape[-1] ** -0.5) @ k_BHCK.transpose(2, 3)
+        blocked = torch.zeros_like(logits[:, :1, :1]).masked_fill(~_key_mask(context, k_BHCK), -torch.inf)
+        attention_BHLC = (logits + blocked).softmax(dim=-1)
+        mean_BHC = (mean_weights(target.lengths(), q_BHLK)[:, None, None] @ attention_BHLC)[:, :, 0]
+        context_BHD = mean_BHC @ context.spread()
+        value_HKD = self.value.weight.unflatten(0, (self.heads, -1))
+        return torch.einsum("bhd,hkd->bhk", context_BHD, value_HKD).flatten(1) + self.value.bias
 
     def finish(self, mixed: Tensor, attended: Tensor) -> Tensor:
         """The dense layer of `mixed` (…, D) where `attended` (…,) is true; the absent term elsewhere."""
@@ -102,8 +129,17 @@ class CrossAttention(nn.Module):
         return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
+def _key_mask(context: ModalityStates, k_BHCK: Tensor) -> Tensor:
+    """bool (B, 1, 1, C); without context a transcript attends to one zero vector: finite, and left out later."""
+    places = torch.arange(k_BHCK.shape[2], device=k_BHCK.device)
+    return (places < context.lengths().clamp(min=1)[:, None])[:, None, None]
+
+
 class CrossAttentionStack(nn.Module):
-    """One target attends to each other modality in turn, adding what it reads, and is averaged over its tokens."""
+    """One target attends to each other modality in turn, adding what it reads, and is averaged over its tokens.
+
+    With a Perceiver Resampler or a C-Abstractor it attends to the compressed tokens of each.
+    """
 
     def __init__(self, config: IsoFormerConfig, target: str) -> None:
         super().__init__()
@@ -118,11 +154,16 @@ class CrossAttentionStack(nn.Module):
                 if name != target
             }
         )
+        self.compressors = nn.ModuleDict()
+        if config.fusion.kind in COMPRESSORS:
+            kind = COMPRESSORS[config.fusion.kind]
+            self.compressors.update({name: kind(widths[name], config.fusion) for name in self.layers})
 
     def forward(self, states: Mapping[str, ModalityStates]) -> Tensor:
         """Pooled states of the target, (B, D); meaningless where it is absent.
 
-        The mean runs before the dense layer, which is linear: mean(dense(x)) = dense(mean(x)).
+        The mean runs before the dense layer, which is linear: mean(dense(x)) = dense(mean(x)); in the last layer, whose
+        tokens nobody else reads, also before the values.
         """
         target = states[self.target]
         lengths = target.lengths()
@@ -130,13 +171,46 @@ class CrossAttentionStack(nn.Module):
         last = len(self.layers) - 1
         for index, (name, layer) in enumerate(self.layers.items()):
             assert isinstance(layer, CrossAttention)
-            attended = states[name].lengths() > 0
-            mixed_BLD = layer.mix(target, states[name])
-            pooled_BD = pooled_BD + layer.finish(masked_mean(mixed_BLD, lengths), attended)
-            if index < last:
+            context = states[name]
+            attended = context.lengths() > 0
+            if name in self.compressors:
+                context = context.compressed(self.compressors[name])
+            if index == last:
+                pooled_BD = pooled_BD + layer.finish(layer.mix_mean(target, context), attended)
+            else:
+                mixed_BLD = layer.mix(target, context)
+                pooled_BD = pooled_BD + layer.finish(masked_mean(mixed_BLD, lengths), attended)
                 target = target.per_transcript()
                 term_TD = layer.finish(target.layout.collect(mixed_BLD), attended[target.layout.row])
                 target = replace(target, states=target.states + term_TD)
+        return pooled_BD
+
+
+class ResampledSum(nn.Module):
+    """The mean state of one target, plus a linear projection of the mean of each other modality's latents."""
+
+    def __init__(self, config: IsoFormerConfig, target: str) -> None:
+        super().__init__()
+        self.target = target
+        widths = {name: getattr(config, name).output_width for name in config.modalities}
+        contexts = {name: width for name, width in widths.items() if name != target}
+        self.resamplers = nn.ModuleDict(
+            {name: PerceiverResampler(width, config.fusion) for name, width in contexts.items()}
+        )
+        self.projections = nn.ModuleDict({name: nn.Linear(width, widths[target]) for name, width in contexts.items()})
+        learned = contexts if config.fusion.absent == "learned" else {}
+        self.absent = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(width) * INITIAL_DEVIATION) for name, width in learned.items()}
+        )
+
+    def forward(self, states: Mapping[str, ModalityStates]) -> Tensor:
+        """(B, D)."""
+        pooled_BD = states[self.target].mean()
+        for name, projection in self.projections.items():
+            context = states[name]
+            term_BD = projection(context.compressed(self.resamplers[name]).mean())
+            other = projection(self.absent[name]) if name in self.absent else term_BD.new_zeros(())
+            pooled_BD = pooled_BD + torch.where((context.lengths() > 0)[:, None], term_BD, other)
         return pooled_BD
 
 
@@ -159,7 +233,8 @@ class Fusion(nn.Module):
         super().__init__()
         concatenate = config.fusion.kind == "concatenation"
         targets = config.modalities if concatenate else config.targets
-        kind = MeanPool if concatenate else CrossAttentionStack
+        kinds: dict[str, type[nn.Module]] = {"concatenation": MeanPool, "resampler_linear": ResampledSum}
+        kind = kinds.get(config.fusion.kind, CrossAttentionStack)
         self.targets = nn.ModuleDict({name: kind(config, name) for name in targets})
         widths = {name: getattr(config, name).output_width for name in targets}
         self.output_width = sum(widths.values())

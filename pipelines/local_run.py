@@ -67,7 +67,7 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
         try:
             with _listening(narrator):
                 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str((out / "kfp").resolve()))
-                build(Cluster(), arguments["params"])(**arguments)
+                build(Cluster(retries=False), arguments["params"])(**arguments)
         except RuntimeError as error:
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None
@@ -137,8 +137,8 @@ def _listening(narrator: _Narrator) -> Iterator[None]:
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(narrator):
-            # kfp takes an image without "python" in its name for one without Python.
-            warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"kfp\.local")
+            # kfp warns at every step that a local run knows no limits, and of images without "python" in their names.
+            warnings.filterwarnings("ignore", module=r"kfp\.local")
             yield
     finally:
         narrator.flush()

@@ -30,8 +30,8 @@ def print_outcome(run: LocalRun) -> None:
 
     evaluation = evaluation_of(run)
     metrics, verdict = _read(evaluation, "metrics.json"), _read(evaluation, "verdict.json")
-    # A pipe or a log has no width of its own; 80 columns would fold the intervals.
-    console = Console(width=None if os.isatty(1) else 110, highlight=False)
+    # A pipe or a log has no width of its own; 80 columns would cut the intervals.
+    console = Console(width=None if os.isatty(1) else 120, highlight=False)
     console.print()
     console.print(_table(metrics))
     if metrics["simulated"]:
@@ -53,7 +53,7 @@ def _table(metrics: dict[str, Any]) -> Any:
 
     title = f"Test split: {metrics['transcripts']:,} transcripts of {metrics['genes']:,} unseen genes, mean of tissues"
     table = Table(title=title + (" (SIMULATED)" if metrics["simulated"] else ""))
-    for heading in ("prediction", *_HEADINGS.values(), "R² that the model gains"):
+    for heading in ("prediction", *_HEADINGS.values(), "R² gained by the model"):
         table.add_column(heading, no_wrap=True)
     table.add_row("this model", *(_figure(metrics["model"][name]) for name in _HEADINGS), "", style="bold")
     for name, scores in metrics["baselines"].items():
@@ -63,7 +63,7 @@ def _table(metrics: dict[str, Any]) -> Any:
     if ceilings:
         best = max(ceilings.values())
         reached = metrics["model"]["r2"]["value"] / best
-        table.add_row("ceiling (noise)", f"{best:.3f}", "", "", f"the model reaches {reached:.0%} of it")
+        table.add_row("noise ceiling", f"{best:.3f}", "", "", f"{reached:.0%} of it reached")
     return table
 
 
@@ -72,7 +72,7 @@ def _figure(figure: dict[str, Any]) -> str:
         return "not defined"
     if figure["low"] is None or figure["high"] is None:
         return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{figure['value']:.3f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
 def shown(path: Path) -> str:

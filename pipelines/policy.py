@@ -44,7 +44,7 @@ class Cluster:
     """What differs between clusters: where images come from, the accelerator, the claim that holds the work folder.
 
     `images` is the prefix before `-data:<tag>`; `work_claim` an existing claim, empty for none (checkpoints then die
-    with the pod); `accelerator` a resource name such as nvidia.com/gpu.
+    with the pod); `accelerator` a resource name such as nvidia.com/gpu; without `retries` the first failure ends a run.
     """
 
     images: str = "localhost/isoformer"
@@ -53,6 +53,7 @@ class Cluster:
     accelerators: int = 0
     work_claim: str = ""
     owner: str = "isoformer"
+    retries: bool = True
 
     def image(self, name: str) -> str:
         """The full name of an image: data, train, package or serve."""
@@ -67,7 +68,8 @@ def apply(task: dsl.PipelineTask, step: str, image: str, cluster: Cluster) -> No
     task.set_container_image(cluster.image(image))
     task.set_cpu_request(policy.cpu).set_cpu_limit(policy.cpu)
     task.set_memory_request(policy.memory).set_memory_limit(policy.memory)
-    task.set_retry(policy.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
+    if cluster.retries:
+        task.set_retry(policy.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
     task.set_caching_options(policy.cached)
     task.set_env_variable("PYTHONSAFEPATH", "1")
     kubernetes.set_timeout(task, policy.minutes * 60)

@@ -56,7 +56,7 @@ STAGES: tuple[Stage, ...] = (
         output="validation",
         place="artifacts/validation",
         image="data",
-        sections=("validate_data",),
+        sections=("validate_data", "extract"),
         summary="Check the raw files; stop on bad data.",
     ),
     Stage(

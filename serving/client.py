@@ -49,20 +49,23 @@ class Client:
         """Card, metrics, tissues, limits and provenance of the served model."""
         return self._json("/v1/model")
 
-    def ready(self) -> bool:
-        """Whether the service reproduced its golden predictions."""
+    def not_ready(self) -> str:
+        """Why the service is not ready; empty once it reproduced its golden predictions."""
         try:
             self._open("/readyz", None).close()
-        except (urllib.error.HTTPError, OSError):
-            return False
-        return True
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode("utf-8", "replace") or str(error)
+        except OSError as error:
+            return str(error)
+        return ""
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until ready; raises `TimeoutError`."""
+        """Wait until ready; raises `TimeoutError` with the last reason."""
         end = time.monotonic() + timeout_s
-        while not self.ready():
+        while reason := self.not_ready():
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.url} is not ready after {timeout_s:g} s")
+                raise TimeoutError(f"{self.url} is not ready after {timeout_s:g} s: {reason}")
             time.sleep(0.1)
 
     def _json(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:

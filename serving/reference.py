@@ -28,7 +28,7 @@ class Reference:
             import pyarrow.parquet as pq
         except ModuleNotFoundError:
             raise InputError(
-                where="ISOFORMER_REFERENCE",
+                where="ISOFORMER_SERVE_REFERENCE",
                 expected="pyarrow, which reads the reference",
                 found="no such package",
                 fix="Install it beside the server, or start without a reference.",

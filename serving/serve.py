@@ -51,10 +51,10 @@ def main(
             "PYTHONDONTWRITEBYTECODE": "1",
             # One pool of threads, ONNX Runtime's: others would only contend with it.
             "OMP_NUM_THREADS": "1",
-            "ISOFORMER_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
+            "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
         }
         if reference is not None:
-            environment["ISOFORMER_REFERENCE"] = str(Path(reference).resolve())
+            environment["ISOFORMER_SERVE_REFERENCE"] = str(Path(reference).resolve())
         print(f"serving {folder} on http://{host}:{port}", file=sys.stderr, flush=True)
         return _run(command, environment, home)
 

@@ -37,6 +37,7 @@ class Server:
     async def start(self) -> None:
         """Load, self-test, begin to answer; a failure leaves the process alive but not ready, with the reason."""
         configure_logs()
+        self.not_ready = "starting"
         try:
             self.settings = Settings.from_environment()
             engine = await run_in_threadpool(Engine, self.settings)

@@ -7,7 +7,10 @@ validation.
 
 from __future__ import annotations
 
-import bentoml
+from typing import Any
+
+from _bentoml_sdk import Service
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.exceptions import HTTPException
 
 from serving.app import build_app
@@ -27,14 +30,30 @@ class IsoFormerService:
         return True
 
 
-service = bentoml.service(
+class UntimedService(Service[IsoFormerService]):
+    """A BentoML service without BentoML's timeout.
+
+    That middleware starts a timer per request and never cancels it; each holds 5 kB until it runs out, so memory grows
+    with the rate of requests. The service keeps a deadline of its own.
+    """
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """The application of a worker process."""
+        app: Any = super().to_asgi(is_main)
+        app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not TimeoutMiddleware]
+        return app
+
+
+service = UntimedService(
     name="isoformer",
-    workers=1,
-    traffic={"timeout": 120},
-    http={"host": "127.0.0.1"},
-    # Both are kept by the service itself: BentoML's metrics take their labels from the paths that clients invent.
-    metrics={"enabled": False},
-    logging={"access": {"enabled": False}},
-)(IsoFormerService)
+    inner=IsoFormerService,
+    config={
+        "workers": 1,
+        "http": {"host": "127.0.0.1"},  # type: ignore[typeddict-item]
+        # Both are kept by the service itself: BentoML's metrics take their labels from the paths that clients invent.
+        "metrics": {"enabled": False},
+        "logging": {"access": {"enabled": False}},
+    },
+)
 service.mount_asgi_app(build_app(_server), path="/", name="isoformer")
 service.add_asgi_middleware(Gate, max_body_bytes=lambda: _server.settings.max_body_bytes)

@@ -1,4 +1,4 @@
-"""Limits and places of the server, read once at start from ISOFORMER_* environment variables."""
+"""Limits and places of the server, read once at start from ISOFORMER_SERVE_* environment variables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from model.errors import InputError
 
-PREFIX = "ISOFORMER_"
+PREFIX = "ISOFORMER_SERVE_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an operator may set; every field is the environment variable ISOFORMER_<FIELD>.
+    """What an operator may set; every field is the environment variable ISOFORMER_SERVE_<FIELD>.
 
     `package`: folder of the packaged model. `reference`: folder of a transcripts artifact, empty for none.
     `threads`: of the numeric engine. `budget_tokens`: of one batch, over all modalities (a DNA window counts
@@ -35,7 +35,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read the settings; an unknown ISOFORMER_ variable or a value of the wrong type raises `InputError`."""
+        """Read the settings; an unknown ISOFORMER_SERVE_ variable or a value of the wrong type raises `InputError`."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         values: dict[str, str | int | float] = {}
         for variable, text in environment.items():

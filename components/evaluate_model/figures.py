@@ -61,8 +61,9 @@ def scatter_figure(evaluation: Evaluation) -> Figure:
     figure = new_figure(9.6, 4.3)
     left, right = figure.subplots(1, 2)
     observed, predicted = evaluation.observed, evaluation.predicted
-    step = max(1, observed.size // SCATTER_POINTS)
-    _cloud(left, observed.reshape(-1)[::step], predicted.reshape(-1)[::step], "each transcript in each tissue", 3)
+    # Drawn at random: every n-th value of a table would be all of one tissue.
+    shown = np.random.default_rng(0).permutation(observed.size)[:SCATTER_POINTS]
+    _cloud(left, observed.reshape(-1)[shown], predicted.reshape(-1)[shown], "each transcript in each tissue", 3)
     _cloud(right, observed.mean(axis=1), predicted.mean(axis=1), "each transcript, mean over tissues", 8)
     return figure
 
@@ -94,6 +95,7 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     quality.plot(epochs, [entry["valid_r2"] for entry in history], color=BLUE, marker="o", markersize=3)
     quality.set(xlabel="epoch", ylabel="validation R²")
     for axes in (loss, quality):
+        axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.35)
         plain_axes(axes)

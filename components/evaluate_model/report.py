@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any
 
 from components.evaluate_model.baselines import HONEST, ORACLES
 from components.evaluate_model.bootstrap import Interval
@@ -49,6 +48,7 @@ def report_page(subject: Subject, evaluation: Evaluation, params: Params) -> str
         _tissues(evaluation),
         _scatter(evaluation),
         *([_contributions(evaluation, level)] if evaluation.contributions else []),
+        _data(subject),
         _training(subject),
         _provenance(subject, params),
     ]
@@ -71,13 +71,12 @@ def interval_html(figure: Interval, *, signed: bool = False) -> str:
 def _verdict(evaluation: Evaluation) -> str:
     blessed = evaluation.verdict["blessed"]
     reasons = evaluation.verdict["reasons"]
-    failed = len(reasons)
     rules = evaluation.verdict["rules"]
     heading = "Blessed" if blessed else "Not blessed"
     lead = (
         f"All {len(rules)} rules passed."
         if blessed
-        else f"{failed} of {len(rules)} rules failed: " + " ".join(escape(reason) for reason in reasons)
+        else f"{len(reasons)} of {len(rules)} rules failed; they stand first below."
     )
     rows = [
         ("", [mark("pass", "good") if rule["passed"] else mark("fail", "bad"), escape(rule["sentence"])])
@@ -108,8 +107,12 @@ def _comparison(evaluation: Evaluation, subject: Subject) -> str:
     lines = [("The model", evaluation.model.means["r2"], BLUE)]
     lines += [(LABELS[name], scores.means["r2"], AMBER) for name, scores in evaluation.baselines.items()]
     lines += [(LABELS[name], scores.means["r2"], GREY) for name, scores in evaluation.oracles.items()]
-    if subject.ceiling is not None:
-        lines.append(("Ceiling of the simulation", Interval(subject.ceiling, subject.ceiling, subject.ceiling), GREY))
+    for label, value in (
+        ("Ceiling: noise of the simulation", subject.ceiling),
+        ("Ceiling: label reliability", subject.reliability),
+    ):
+        if value is not None:
+            lines.append((label, Interval(value, value, value), GREY))
     known = "".join(
         f"<li><b>{escape(LABELS[name])}</b>: {escape(text)}</li>" for name, text in {**HONEST, **ORACLES}.items()
     )
@@ -118,13 +121,14 @@ def _comparison(evaluation: Evaluation, subject: Subject) -> str:
         '<p class="note">R² = 1 − SS<sub>res</sub> / SS<sub>tot</sub> and Spearman are computed per tissue over test'
         " transcripts and averaged. Isoform Spearman and top-1 rank the isoforms of one gene and average over genes;"
         f" guessing finds the top isoform in {evaluation.top1_chance:.3f} of cases. Profile corr. is the correlation"
-        " over tissues after each tissue’s own mean is taken off. n/a: not defined, as for a constant prediction; gates"
-        " count it as no skill.</p></details>"
+        " over tissues after each tissue’s own mean is taken off. Label reliability is the agreement of two halves of"
+        " the samples, stepped up to all of them: labels are not more certain than that. n/a: not defined, as for a"
+        " constant prediction; gates count it as no skill.</p></details>"
     ).replace("nan of cases", "n/a of cases")
     figure = embedded(
         comparison_figure(lines), "Mean R² over tissues with intervals: model, baselines, what is attainable."
     )
-    return section("Against baselines", table(headings, rows), figure, notes, *_ceilings(subject, evaluation))
+    return section("Against baselines", table(headings, rows), figure, *_ceilings(subject, evaluation), notes)
 
 
 def _ceilings(subject: Subject, evaluation: Evaluation) -> list[str]:
@@ -189,26 +193,38 @@ def _training(subject: Subject) -> str:
     return section("Training", facts(figures), embedded(history_figure(history), caption))
 
 
+def _data(subject: Subject) -> str:
+    dataset = subject.dataset
+    counts = dataset.get("counts", {})
+    rows_of, genes_of = counts.get("rows_per_split", {}), counts.get("genes_per_split", {})
+    rows = [
+        ("", [escape(split), f"{rows_of[split]:,}", f"{genes_of.get(split, 0):,}"])
+        for split in ("train", "valid", "test")
+        if split in rows_of
+    ]
+    dropped = [
+        ("", [escape(reason.replace("_", " ")), f"{count:,}"]) for reason, count in counts.get("dropped", {}).items()
+    ]
+    pieces = [table(["Split", "Transcripts", "Genes"], rows)] if rows else []
+    if dropped:
+        listed = table(["Reason", "Number"], dropped)
+        pieces.append(f"<details><summary>Transcripts that were left out</summary>{listed}</details>")
+    policy = dataset.get("split_policy", {}).get("policy", "gene")
+    return section(
+        "Data", f"<p>Split by {escape(str(policy))}; DNA windows of {dataset['window_bp']:,} bp.</p>", *pieces
+    )
+
+
 def _provenance(subject: Subject, params: Params) -> str:
     dataset = subject.dataset
     rows = [
         ("Model", subject.model.digest),
         ("Dataset", subject.transcripts.digest),
-        ("Raw data", str(dataset.get("dataset_version", "not stated"))),
-        ("Model's configuration", str(subject.model.manifest["config_digest"])),
-        ("DNA window", f"{dataset['window_bp']:,} bp"),
-        ("Split policy", _plain(dataset.get("split_policy", dataset.get("split", "not stated")))),
-        ("Counts", _plain(dataset.get("counts", {}))),
+        ("Raw data and extraction", str(dataset.get("dataset_version", "not stated"))),
+        ("Model’s configuration", str(subject.model.manifest["config_digest"])),
+        ("Split", json.dumps(dataset.get("split_policy", {}))),
         ("Evaluation parameters", json.dumps(params.evaluate.model_dump(mode="json"))),
     ]
-    body = table(
-        ["", "sha256 or setting"], [("", [escape(k), f"<code>{escape(v)}</code>"]) for k, v in rows], text_columns=2
-    )
+    cells = [("", [escape(name), f"<code>{escape(value)}</code>"]) for name, value in rows]
     note = '<p class="note">When and where this was computed stands in run.json beside the payload.</p>'
-    return section("Provenance", body, note)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_plain(item)}" for key, item in sorted(value.items()))
-    return ", ".join(_plain(item) for item in value) if isinstance(value, list) else str(value)
+    return section("Provenance", table(["", "sha256 or setting"], cells, text_columns=2), note)

@@ -88,9 +88,12 @@ def _predictor(subject: Subject, params: Params) -> tuple[Predictor, tuple[str, 
             )
     if params.runtime.threads:
         torch.set_num_threads(params.runtime.threads)
-    device = params.runtime.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    has_gpu = torch.cuda.is_available()
+    if params.runtime.device == "cuda" and not has_gpu:
+        raise InputError(
+            where="runtime.device", expected="a CUDA device", found="none", fix="Set it to auto or cpu in params.yaml."
+        )
+    device = "cuda" if has_gpu and params.runtime.device != "cpu" else "cpu"
     return Predictor(TorchBackend(network, device), config), config.modalities
 
 
@@ -125,16 +128,16 @@ def _write_payload(payload: Path, subject: Subject, evaluation: Evaluation, test
     from components.evaluate_model.report import report_page
 
     write_json(payload / "metrics.json", evaluation.metrics(simulated=subject.simulated, ceilings=subject.ceilings))
-    write_json(payload / "verdict.json", evaluation.verdict)
-    _write_predictions(payload / "predictions.parquet", evaluation, test)
+    write_json(payload / "verdict.json", {**evaluation.verdict, "simulated": subject.simulated})
+    _write_predictions(payload / "predictions.parquet", evaluation, test, simulated=subject.simulated)
     (payload / "report.html").write_text(report_page(subject, evaluation, params), encoding="utf-8")
     (payload / "model_card.md").write_text(model_card(subject, evaluation, params), encoding="utf-8")
 
 
-def _write_predictions(path: Path, evaluation: Evaluation, test: Examples) -> None:
+def _write_predictions(path: Path, evaluation: Evaluation, test: Examples, *, simulated: bool) -> None:
     """One row per test transcript: ids, and lists of predicted and observed log1p TPM in the order of `tissues`.
 
-    The tissues' names stand in the schema's metadata as JSON.
+    The schema's metadata hold, as JSON, the tissues' names and whether the data are simulated.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -144,5 +147,8 @@ def _write_predictions(path: Path, evaluation: Evaluation, test: Examples) -> No
     for name, values in (("predicted", evaluation.predicted), ("observed", evaluation.observed)):
         flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
         columns[name] = pa.FixedSizeListArray.from_arrays(flat, width)
-    table = pa.table(columns).replace_schema_metadata({"tissues": json.dumps(evaluation.tissues)})
+    table = pa.table(columns)
+    table = table.replace_schema_metadata(
+        {"tissues": json.dumps(evaluation.tissues), "simulated": json.dumps(simulated)}
+    )
     pq.write_table(table, path)

@@ -52,6 +52,12 @@ class Subject:
         """The ceiling of all modalities together: what noise leaves."""
         return max(self.ceilings.values(), default=None)
 
+    @property
+    def reliability(self) -> float | None:
+        """Mean over tissues of the labels' split-half reliability; None where it was not measured."""
+        measured = [value for value in self.dataset.get("label_reliability", []) if value is not None]
+        return sum(measured) / len(measured) if measured else None
+
 
 def _read_json(artifact: Artifact, name: str) -> Any:
     return json.loads((artifact.payload / name).read_text(encoding="utf-8"))

@@ -85,11 +85,14 @@ class Dialect(Protocol):
 
     piece_of_feature: ClassVar[dict[str, int]]
 
-    def transcripts_of(self, rows: Rows, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def wants(self, feature: str) -> bool:
+        """Whether rows of a feature that is no piece are to be described."""
+
+    def transcripts_of(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """For rows of pieces: (row index, transcript number), both int64; a row may have several parents."""
 
     def describe(self, rows: Rows, features: list[str]) -> None:
-        """Learn names from rows that are no pieces."""
+        """Learn names from rows that are wanted."""
 
     def finish(self) -> list[Naming]:
         """Names by transcript number."""
@@ -111,7 +114,7 @@ def read_annotation(path: Path) -> Annotation:
     for block in read_blocks(path):
         text, ended = _before_fasta(block)
         rows = split_rows(path, text, lines)
-        lines += block.count(b"\n")
+        lines += rows.lines
         if len(rows):
             if dialect is None:
                 collector.simulated = _says_simulated(text)
@@ -182,13 +185,14 @@ class _Collector:
         present, inverse = np.unique(hashes, return_inverse=True)
         names = [self.feature_names[value] for value in present.tolist()]
         kind = np.array([dialect.piece_of_feature.get(name, -1) for name in names], dtype=np.int8)[inverse]
-        others = kind < 0
-        dialect.describe(rows.take(others), [names[index] for index in inverse[others].tolist()])
-        pieces = rows.take(~others)
+        wanted = np.array([name not in dialect.piece_of_feature and dialect.wants(name) for name in names])[inverse]
+        dialect.describe(rows.take(wanted), [names[index] for index in inverse[wanted].tolist()])
+        chosen = kind >= 0
+        pieces = rows.take(chosen)
         if not len(pieces):
             return
-        kinds = kind[~others]
-        row, transcript = dialect.transcripts_of(pieces, kinds)
+        kinds = kind[chosen]
+        row, transcript = dialect.transcripts_of(pieces)
         start, end = pieces.integers(START) - 1, pieces.integers(END)
         backwards = np.flatnonzero(end <= start)
         if len(backwards):

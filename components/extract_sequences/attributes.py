@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-_GTF_PAIR = re.compile(r'([^\s;"]+)[ =]+(?:"([^"]*)"|([^\s;"]+))')
 _GFF3_PREFIXES = ("transcript:", "gene:", "rna-", "gene-", "rna:")
 
-Attributes = Mapping[str, Sequence[str]]
+Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +23,36 @@ class Naming:
     tags: tuple[str, ...]
 
 
-def parse_gtf(text: str) -> dict[str, list[str]]:
-    """Values by key; a key may stand several times (`tag "a"; tag "b"`)."""
-    attributes: dict[str, list[str]] = {}
-    for key, quoted, bare in _GTF_PAIR.findall(text):
-        attributes.setdefault(key, []).append(quoted or bare)
+def parse_gtf(text: str) -> dict[str, str]:
+    """Values by key; those of a key that stands several times (`tag "a"; tag "b"`) are joined with commas."""
+    attributes: dict[str, str] = {}
+    pieces = text.split('"')
+    # Outside quotes: the key of the value that follows, before it maybe pairs whose values are not quoted.
+    for index in range(0, len(pieces) - 1, 2):
+        outside = pieces[index]
+        key = outside.strip("; \t")
+        if " " in key or "\t" in key:
+            bare, _, key = key.rpartition(" ")
+            _add_bare(attributes, bare)
+        attributes[key] = f"{attributes[key]},{pieces[index + 1]}" if key in attributes else pieces[index + 1]
+    _add_bare(attributes, pieces[-1])
     return attributes
 
 
-def parse_gff3(text: str) -> dict[str, list[str]]:
-    """Values by key, split at commas and percent-decoded (GFF3 specification 1.26)."""
-    attributes: dict[str, list[str]] = {}
+def _add_bare(attributes: dict[str, str], text: str) -> None:
+    for pair in text.split(";"):
+        words = pair.split(None, 1)
+        if len(words) == 2:
+            attributes.setdefault(words[0], words[1].strip())
+
+
+def parse_gff3(text: str) -> dict[str, str]:
+    """Values by key, percent-decoded (GFF3 specification 1.26); several values stay joined with commas."""
+    attributes: dict[str, str] = {}
     for pair in text.split(";"):
         key, separator, value = pair.strip().partition("=")
         if separator:
-            values = value.split(",")
-            attributes[key] = [unquote(item) for item in values] if "%" in value else values
+            attributes[key] = unquote(value) if "%" in value else value
     return attributes
 
 
@@ -58,8 +70,12 @@ def naming_of(attributes: Attributes, *, gene: Attributes | None = None, feature
         gene_name=gene_name or None,
         gene_type=gene_type,
         transcript_type=transcript_type,
-        tags=tuple(sorted({tag.strip() for tag in attributes.get("tag", ()) if tag.strip()})),
+        tags=_tags(attributes.get("tag", "")),
     )
+
+
+def _tags(joined: str) -> tuple[str, ...]:
+    return tuple(sorted({tag.strip() for tag in joined.split(",")} - {""})) if joined else ()
 
 
 def transcript_id_of(attributes: Attributes) -> str:
@@ -88,7 +104,7 @@ def _gene_id(attributes: Attributes, gene: Attributes) -> str:
     if gene:
         name = _first(gene, "gene_id") or without_prefix(_first(gene, "ID"))
         return versioned(name, _first(gene, "gene_version") or _gff3_version(gene))
-    return _first(attributes, "gene") or without_prefix(_first(attributes, "Parent"))
+    return _first(attributes, "gene") or without_prefix(_first(attributes, "Parent").partition(",")[0])
 
 
 def _gff3_version(attributes: Attributes) -> str:
@@ -97,7 +113,7 @@ def _gff3_version(attributes: Attributes) -> str:
 
 def _first(attributes: Attributes, *keys: str) -> str:
     for key in keys:
-        values = attributes.get(key)
-        if values and values[0]:
-            return values[0]
+        value = attributes.get(key)
+        if value:
+            return value
     return ""

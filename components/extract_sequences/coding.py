@@ -80,7 +80,7 @@ def _leftover_reason(bases: np.ndarray, mitochondrial: bool) -> str:
 
 
 def _read_start(residues: bytearray, codon: str, reasons: list[str], *, leader: bool) -> None:
-    """The initiator tRNA brings methionine to any start codon; without a 5' UTR the true start may lie before the RNA."""
+    """The initiator brings methionine to any start codon; without a leader the true start may lie before the RNA."""
     if codon == "ATG" or not residues:
         return
     reasons.append("non_atg_start")

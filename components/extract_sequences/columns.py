@@ -20,7 +20,7 @@ _WEIGHTS = np.random.default_rng(20_240_614).integers(1, 2**63, 4096, dtype=np.u
 class Rows:
     """R data rows of a block; `edges` int64 (R, 10) are where columns start, and one past the line end's place.
 
-    `line` int64 (R,): 1-based number in the file.
+    `line` int64 (R,): 1-based number in the file. `lines`: of the block, with comments and blank lines.
     """
 
     path: Path
@@ -28,13 +28,14 @@ class Rows:
     codes: np.ndarray
     edges: np.ndarray
     line: np.ndarray
+    lines: int
 
     def __len__(self) -> int:
         return len(self.line)
 
     def take(self, chosen: np.ndarray) -> Rows:
         """The rows of a boolean or index array."""
-        return Rows(self.path, self.block, self.codes, self.edges[chosen], self.line[chosen])
+        return Rows(self.path, self.block, self.codes, self.edges[chosen], self.line[chosen], self.lines)
 
     def text(self, row: int, column: int) -> str:
         """One field."""
@@ -53,16 +54,19 @@ class Rows:
         start, width = self.edges[:, column], self.edges[:, column + 1] - 1 - self.edges[:, column]
         values = np.zeros(len(self), dtype=np.int64)
         bad = (width < 1) | (width > _MAX_DIGITS)
-        for place in range(int(width.max(initial=0)) if not bad.any() else 0):
+        self._refuse_numbers(column, bad)
+        for place in range(int(width.max(initial=0))):
             inside = place < width
             digit = self.codes[np.where(inside, start + place, start)].astype(np.int64) - ord("0")
             bad |= inside & ((digit < 0) | (digit > 9))
             values = np.where(inside, values * 10 + digit, values)
-        bad |= values < 1
+        self._refuse_numbers(column, bad | (values < 1))
+        return values
+
+    def _refuse_numbers(self, column: int, bad: np.ndarray) -> None:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise self.error(row, f"a positive whole number in column {column + 1}", repr(self.text(row, column)))
-        return values
 
     def names(self, column: int, known: dict[int, str]) -> np.ndarray:
         """Hashes uint64 (R,) that tell the different values of a column apart; `known` collects hash → value."""
@@ -123,7 +127,7 @@ def split_rows(path: Path, block: bytes, lines_before: int) -> Rows:
     if len(line):
         edges[:, 1:COLUMNS] = tabs[first[:, None] + np.arange(COLUMNS - 1)] + 1
     edges[:, COLUMNS] = bare_ends + 1
-    return Rows(path, block, codes, edges, line)
+    return Rows(path, block, codes, edges, line, len(ends))
 
 
 def _shortened(text: str) -> str:

@@ -38,7 +38,11 @@ class Gff3Dialect:
         self._numbers: dict[bytes, int] = {}
         self._rows: dict[str, tuple[str, bytes, int]] = {}
 
-    def transcripts_of(self, rows: Rows, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def wants(self, feature: str) -> bool:
+        """Whether rows of a feature that is no piece may be a transcript or a gene."""
+        return feature not in _SKIPPED
+
+    def transcripts_of(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Row index and transcript number, int64; an exon may belong to several; one without raises `InputError`."""
         block = rows.block
         starts, ends = rows.edges[:, ATTRIBUTES].tolist(), rows.edges[:, ATTRIBUTES + 1].tolist()
@@ -58,8 +62,6 @@ class Gff3Dialect:
     def describe(self, rows: Rows, features: list[str]) -> None:
         """Keep the attributes of rows that may be a transcript or a gene; an ID used twice raises `InputError`."""
         for row, feature in enumerate(features):
-            if feature in _SKIPPED:
-                continue
             text = rows.field(row, ATTRIBUTES)
             name = _value(text, b"ID=")
             if not name:
@@ -94,11 +96,11 @@ class Gff3Dialect:
         """The topmost ancestor, for the miRNA within a primary transcript within a gene."""
         gene: Attributes | None = None
         seen: set[str] = set()
-        parent = next(iter(attributes.get("Parent", ())), "")
+        parent = attributes.get("Parent", "").partition(",")[0]
         while parent in self._rows and parent not in seen:
             seen.add(parent)
             gene = parse_gff3(self._rows[parent][1].decode("utf-8", "replace"))
-            parent = next(iter(gene.get("Parent", ())), "")
+            parent = gene.get("Parent", "").partition(",")[0]
         return gene
 
 

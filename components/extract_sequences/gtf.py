@@ -13,6 +13,7 @@ from components.extract_sequences.columns import ATTRIBUTES, Rows
 from model.errors import InputError
 
 _KEY = b"transcript_id"
+_GENE_KEY = b"gene_id"
 _BEFORE_KEY = b"\t ;"
 
 
@@ -31,39 +32,49 @@ class GtfDialect:
         self._numbers: dict[bytes, int] = {}
         self._texts: list[bytes] = []
         self._row_of_transcript: dict[int, int] = {}
-        self._gene_texts: dict[str, bytes] = {}
+        self._gene_texts: dict[bytes, bytes] = {}
 
-    def transcripts_of(self, rows: Rows, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def wants(self, feature: str) -> bool:
+        """Whether rows of a feature that is no piece say something of names."""
+        return feature in ("transcript", "mRNA", "gene")
+
+    def transcripts_of(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Row index and transcript number of each piece, int64 (R,); a piece without transcript raises `InputError`."""
         block = rows.block
         starts, ends = rows.edges[:, ATTRIBUTES].tolist(), rows.edges[:, ATTRIBUTES + 1].tolist()
-        numbers = np.empty(len(rows), dtype=np.int64)
+        numbers: list[int] = []
         known = self._numbers
-        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            name = _transcript_id(block, start, end)
-            if name is None:
-                raise rows.error(row, 'an attribute transcript_id "…"', repr(rows.text(row, ATTRIBUTES)[:60]))
-            number = known.get(name)
-            if number is None:
-                number = self._new(name, block[start:end])
-            numbers[row] = number
-        return np.arange(len(rows)), numbers
+        number = -1
+        prefix = b"\n"  # stands in no attribute
+        for start, end in zip(starts, ends, strict=True):
+            # Rows of one transcript follow each other and mostly begin alike, up to the id.
+            if not block.startswith(prefix, start):
+                found = _transcript_id(block, start, end)
+                if found is None:
+                    raise _without_transcript(rows, len(numbers))
+                name, after = found
+                prefix = block[start:after]
+                number = known.get(name, -1)
+                if number < 0:
+                    number = self._new(name, block[start:end])
+            numbers.append(number)
+        return np.arange(len(rows)), np.array(numbers, dtype=np.int64)
 
     def describe(self, rows: Rows, features: list[str]) -> None:
         """Keep the attributes of transcript and gene rows; a second row of a transcript raises `InputError`."""
         for row, feature in enumerate(features):
-            if feature == "transcript" or feature == "mRNA":
+            if feature == "gene":
+                text = rows.field(row, ATTRIBUTES)
+                self._gene_texts[_value(text, _GENE_KEY)] = text
+            else:
                 self._describe_transcript(rows, row)
-            elif feature == "gene":
-                attributes = parse_gtf(rows.text(row, ATTRIBUTES))
-                for name in attributes.get("gene_id", ()):
-                    self._gene_texts[name] = rows.field(row, ATTRIBUTES)
 
     def _describe_transcript(self, rows: Rows, row: int) -> None:
         start, end = rows.edges[row, ATTRIBUTES], rows.edges[row, ATTRIBUTES + 1]
-        name = _transcript_id(rows.block, int(start), int(end))
-        if name is None:
-            raise rows.error(row, 'an attribute transcript_id "…"', repr(rows.text(row, ATTRIBUTES)[:60]))
+        found = _transcript_id(rows.block, int(start), int(end))
+        if found is None:
+            raise _without_transcript(rows, row)
+        name, _ = found
         number = self._numbers.get(name)
         if number is None:
             number = self._new(name, b"")
@@ -85,26 +96,41 @@ class GtfDialect:
 
     def finish(self) -> list[Naming]:
         """Names by transcript number."""
-        genes = {name: parse_gtf(text.decode("utf-8", "replace")) for name, text in self._gene_texts.items()}
+        genes: dict[bytes, dict[str, str]] = {}
         namings = []
         for text in self._texts:
             attributes = parse_gtf(text.decode("utf-8", "replace"))
-            gene = genes.get((attributes.get("gene_id") or [""])[0])
+            gene = None
+            if not ("gene_name" in attributes and ("gene_type" in attributes or "gene_biotype" in attributes)):
+                key = attributes.get("gene_id", "").encode()
+                if key not in genes and key in self._gene_texts:
+                    genes[key] = parse_gtf(self._gene_texts[key].decode("utf-8", "replace"))
+                gene = genes.get(key)
             namings.append(naming_of(attributes, gene=gene))
         return namings
 
 
-def _transcript_id(block: bytes, start: int, end: int) -> bytes | None:
-    """The value of transcript_id between start and end, and not of another key that ends with it."""
+def _without_transcript(rows: Rows, row: int) -> InputError:
+    return rows.error(row, 'an attribute transcript_id "…"', repr(rows.text(row, ATTRIBUTES)[:60]))
+
+
+def _transcript_id(block: bytes, start: int, end: int) -> tuple[bytes, int] | None:
+    """The value of transcript_id between start and end, and the place behind it."""
     at = block.find(_KEY, start, end)
-    while at > start and block[at - 1] not in _BEFORE_KEY:
+    while at > start and block[at - 1] not in _BEFORE_KEY:  # another key that ends with it
         at = block.find(_KEY, at + 1, end)
     if at < 0:
         return None
     quote = at + len(_KEY) + 2
-    if block[quote - 1] == 34:  # a double quote
+    if block[quote - 1] == ord('"'):
         close = block.find(b'"', quote, end)
-        return block[quote:close] if close > quote else None
+        return (block[quote:close], close + 1) if close > quote else None
     close = block.find(b";", at, end)
-    words = block[at : close if close > 0 else end].split()
-    return words[1].strip(b'"') if len(words) > 1 and words[1].strip(b'"') else None
+    close = close if close > 0 else end - 1
+    name = block[at + len(_KEY) : close].strip(b' "')
+    return (name, close + 1) if name and block[at + len(_KEY)] in b" =" else None
+
+
+def _value(text: bytes, key: bytes) -> bytes:
+    at = text.find(key)
+    return text[at + len(key) :].strip(b' "').partition(b";")[0].strip(b' "') if at >= 0 else b""

@@ -1,40 +1,55 @@
-"""Dividing transcripts into train, valid and test so that nothing of one is seen in another."""
+"""Dividing transcripts into train, valid and test so that nothing of one is seen in another.
+
+Union-find over overlapping windows would chain most coding genes of a real genome into one component; so windows are
+kept apart by excluding, and counting, what overlaps a more held-out split.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from components.extract_sequences.families import identical_families, join_families, similar_proteins
+from components.extract_sequences.intervals import Coverage, Interval
 from components.extract_sequences.transcripts import Transcript
 from components.params import SplitParams
 from model.errors import InputError
 
 TRAIN, VALID, TEST = "train", "valid", "test"
+# From the least to the most held out.
 SPLITS = (TRAIN, VALID, TEST)
 
 
 @dataclass
 class Division:
-    """`split` by transcript, None where it is excluded; `excluded` counts those by reason."""
+    """`split` by transcript, None where it is excluded; `excluded` counts those by reason; `families`: by gene."""
 
     split: list[str | None]
+    families: dict[str, str]
     excluded: Counter[str] = field(default_factory=Counter)
 
 
-def divide(transcripts: Sequence[Transcript], params: SplitParams) -> Division:
-    """Give each transcript its split; no gene is in two, and none of the splits is empty.
+def divide(
+    transcripts: Sequence[Transcript],
+    params: SplitParams,
+    *,
+    families: Mapping[str, str] | None = None,
+    regions: Mapping[str, Sequence[Interval]] | None = None,
+) -> Division:
+    """Give each transcript its split; no gene and no family is in two, and none of the splits is empty.
 
-    Raises `InputError` where the genes or contigs do not suffice for three splits.
+    `families`: a user's family by gene, instead of similar proteins. `regions`: a user's intervals by name, for the policy `region`. Raises
+    `InputError` where the genes, contigs or regions do not suffice for three splits.
     """
-    families = gene_families(transcripts)
-    if params.policy == "chromosome":
-        division = _by_chromosome(transcripts, families, params)
+    family_of = _families(transcripts, params, families)
+    if params.policy in ("gene", "family"):
+        division = Division(_by_hash([family_of[item.gene_id] for item in transcripts], params), family_of)
     else:
-        division = Division(_by_hash(families, params))
+        own, excluded = _by_place(transcripts, params, regions)
+        division = Division(own, family_of, excluded)
+        _exclude_relatives(transcripts, division)
     if params.exclude_overlapping_windows:
         _exclude_overlaps(transcripts, division)
     for name in SPLITS:
@@ -42,69 +57,69 @@ def divide(transcripts: Sequence[Transcript], params: SplitParams) -> Division:
             raise InputError(
                 where="extract.split",
                 expected=f"genes for the splits {', '.join(SPLITS)}",
-                found=f"none left for {name!r} of {len(set(families))} independent groups of genes",
+                found=f"none left for {name!r} of {len(set(family_of.values()))} independent groups of genes",
                 fix="Give more genes or contigs, or change the section extract.split of params.yaml.",
             )
     return division
 
 
-def gene_families(transcripts: Sequence[Transcript]) -> list[str]:
-    """For each transcript the name of its group: genes that share an identical RNA or protein are one group."""
-    sets = _DisjointSets()
-    for transcript in transcripts:
-        sets.join(("gene", transcript.gene_id), ("rna", _digest(transcript.rna)))
-        if transcript.protein:
-            sets.join(("gene", transcript.gene_id), ("protein", _digest(transcript.protein)))
-    return [sets.find(("gene", transcript.gene_id))[1] for transcript in transcripts]
-
-
-def _digest(sequence: str) -> str:
-    return hashlib.blake2b(sequence.encode("ascii"), digest_size=16).hexdigest()
-
-
-class _DisjointSets:
-    """Union-find; the representative of a set is its first gene by name, whatever the order of joining."""
-
-    def __init__(self) -> None:
-        self._parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def find(self, item: tuple[str, str]) -> tuple[str, str]:
-        root = item
-        while (above := self._parent.setdefault(root, root)) != root:
-            root = above
-        while item != root:
-            self._parent[item], item = root, self._parent[item]
-        return root
-
-    def join(self, one: tuple[str, str], other: tuple[str, str]) -> None:
-        # "gene" sorts before "protein" and "rna", so that a gene represents the set.
-        low, high = sorted((self.find(one), self.find(other)))
-        self._parent[high] = low
+def _families(
+    transcripts: Sequence[Transcript], params: SplitParams, given: Mapping[str, str] | None
+) -> dict[str, str]:
+    if params.policy == "gene":
+        links: Iterable[tuple[str, str]] = ()
+    elif given is None:
+        links = similar_proteins(transcripts, params.min_shared_kmers).named()
+    else:
+        # Prefixed, so that a family of the table never bears the name of a gene.
+        links = ((gene, f"~{family}") for gene, family in given.items())
+    return join_families(identical_families(transcripts), links)
 
 
 def _by_hash(families: Sequence[str], params: SplitParams) -> list[str | None]:
-    """A group's place in [0, 1) depends on the seed and its name alone, so that new genes do not move old ones."""
-    place = {family: _place(family, params.seed) for family in set(families)}
-    edges = {TEST: (0.0, params.test_share), VALID: (params.test_share, params.test_share + params.valid_share)}
-    split_of = {}
-    for family, value in place.items():
-        split_of[family] = next((name for name, (low, high) in edges.items() if low <= value < high), TRAIN)
+    """A family's place in [0, 1) depends on the seed and its name alone, so that new genes do not move old ones."""
+    place = {family: _place(family, params.seed) for family in families}
+    split_of = {family: _split_at(value, params) for family, value in place.items()}
     # With a handful of genes a small share may catch none: the nearest gives way.
-    for name, (low, high) in edges.items():
-        if name not in split_of.values() and len(place) >= len(SPLITS):
-            candidates = [family for family, split in split_of.items() if split == TRAIN]
-            nearest = min(candidates, key=lambda family: (abs(place[family] - (low + high) / 2), family), default=None)
-            if nearest is not None:
-                split_of[nearest] = name
+    middles = {TEST: params.test_share / 2, VALID: params.test_share + params.valid_share / 2}
+    for name, middle in middles.items():
+        candidates = [family for family, split in split_of.items() if split == TRAIN]
+        if name not in split_of.values() and len(candidates) > 1:
+            split_of[min(candidates, key=lambda family: (abs(place[family] - middle), family))] = name
     return [split_of[family] for family in families]
 
 
-def _place(family: str, seed: int) -> float:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{family}".encode()).digest()[:7], "big") / 2**56
+def _place(name: str, seed: int) -> float:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7], "big") / 2**56
 
 
-def _by_chromosome(transcripts: Sequence[Transcript], families: Sequence[str], params: SplitParams) -> Division:
-    """Splits by contig; a transcript whose group of genes reaches a more held-out split is excluded from its own."""
+def _split_at(place: float, params: SplitParams) -> str:
+    if place < params.test_share:
+        return TEST
+    return VALID if place < params.test_share + params.valid_share else TRAIN
+
+
+def _by_place(
+    transcripts: Sequence[Transcript], params: SplitParams, regions: Mapping[str, Sequence[Interval]] | None
+) -> tuple[list[str | None], Counter[str]]:
+    """Splits by where the transcript lies: contig, block of `block_bp`, or a user's regions."""
+    excluded: Counter[str] = Counter()
+    if params.policy == "chromosome":
+        locate = _contig_locator(transcripts, params)
+    elif params.policy == "block":
+        locate = _block_locator(params)
+    else:
+        locate = _region_locator(params, regions)
+    own: list[str | None] = []
+    for item in transcripts:
+        place = locate(item)
+        own.append(place if place in SPLITS else None)
+        if place not in SPLITS:
+            excluded[place] += 1
+    return own, excluded
+
+
+def _contig_locator(transcripts: Sequence[Transcript], params: SplitParams) -> Callable[[Transcript], str]:
     contigs = {transcript.contig for transcript in transcripts}
     for name in (*params.valid_contigs, *params.test_contigs):
         if name not in contigs:
@@ -114,56 +129,62 @@ def _by_chromosome(transcripts: Sequence[Transcript], families: Sequence[str], p
                 found=repr(name),
                 fix="Correct extract.split.valid_contigs or test_contigs in params.yaml.",
             )
-    own = [
-        TEST if item.contig in params.test_contigs else VALID if item.contig in params.valid_contigs else TRAIN
-        for item in transcripts
-    ]
+    split_of = dict.fromkeys(params.valid_contigs, VALID) | dict.fromkeys(params.test_contigs, TEST)
+    return lambda item: split_of.get(item.contig, TRAIN)
+
+
+def _block_locator(params: SplitParams) -> Callable[[Transcript], str]:
+    return lambda item: _split_at(_place(f"{item.contig}:{item.tss // params.block_bp}", params.seed), params)
+
+
+def _region_locator(
+    params: SplitParams, regions: Mapping[str, Sequence[Interval]] | None
+) -> Callable[[Transcript], str]:
+    """By the regions that the whole window touches, which must be of one split."""
+    if regions is None:
+        raise InputError(
+            where="extract.split.policy",
+            expected="a BED file of regions, which the policy 'region' goes by",
+            found="none",
+            fix="Give the step the input `regions`.",
+        )
+    merged: dict[str, list[Interval]] = {name: [] for name in SPLITS}
+    for name, intervals in regions.items():
+        merged[params.region_splits.get(name, name if name in SPLITS else TRAIN)].extend(intervals)
+    coverage = {name: Coverage(intervals) for name, intervals in merged.items()}
+
+    def locate(item: Transcript) -> str:
+        touched = [name for name in SPLITS if coverage[name].overlaps(item.contig, item.window_start, item.window_end)]
+        if len(touched) == 1:
+            return touched[0]
+        return "window_crosses_regions" if touched else "outside_regions"
+
+    return locate
+
+
+def _exclude_relatives(transcripts: Sequence[Transcript], division: Division) -> None:
+    """A family stays in the most held-out split that it reaches; its members elsewhere are excluded."""
     rank = {name: number for number, name in enumerate(SPLITS)}
     highest: dict[str, int] = {}
-    for family, split in zip(families, own, strict=True):
-        highest[family] = max(highest.get(family, 0), rank[split])
-    division = Division([])
-    for family, split in zip(families, own, strict=True):
-        shared = rank[split] < highest[family]
-        division.split.append(None if shared else split)
-        division.excluded["family_in_other_split"] += shared
-    return division
+    families = [division.families[item.gene_id] for item in transcripts]
+    for family, split in zip(families, division.split, strict=True):
+        if split is not None:
+            highest[family] = max(highest.get(family, 0), rank[split])
+    for index, (family, split) in enumerate(zip(families, division.split, strict=True)):
+        if split is not None and rank[split] < highest[family]:
+            division.split[index] = None
+            division.excluded["family_in_other_split"] += 1
 
 
 def _exclude_overlaps(transcripts: Sequence[Transcript], division: Division) -> None:
     """Exclude from train and valid what overlaps a test window, and from train what overlaps a valid one."""
     for holder, losers in ((TEST, (TRAIN, VALID)), (VALID, (TRAIN,))):
-        held = _Coverage(transcripts[index] for index, split in enumerate(division.split) if split == holder)
-        for index, split in enumerate(division.split):
-            if split in losers and held.overlaps(transcripts[index]):
+        held = Coverage(
+            (item.contig, item.window_start, item.window_end)
+            for item, split in zip(transcripts, division.split, strict=True)
+            if split == holder
+        )
+        for index, (item, split) in enumerate(zip(transcripts, division.split, strict=True)):
+            if split in losers and held.overlaps(item.contig, item.window_start, item.window_end):
                 division.split[index] = None
                 division.excluded[f"window_overlaps_{holder}"] += 1
-
-
-class _Coverage:
-    """The union of DNA windows, by contig, as sorted disjoint intervals."""
-
-    def __init__(self, transcripts: Iterable[Transcript]) -> None:
-        windows: dict[Hashable, list[tuple[int, int]]] = {}
-        for item in transcripts:
-            windows.setdefault(item.contig, []).append((item.window_start, item.window_end))
-        self._merged = {contig: _merged(items) for contig, items in windows.items()}
-
-    def overlaps(self, transcript: Transcript) -> bool:
-        """Whether the transcript's window shares a base with the union."""
-        if transcript.contig not in self._merged:
-            return False
-        starts, ends = self._merged[transcript.contig]
-        place = int(np.searchsorted(starts, transcript.window_end))
-        return place > 0 and bool(ends[place - 1] > transcript.window_start)
-
-
-def _merged(intervals: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    merged: list[list[int]] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
-    table = np.array(merged, dtype=np.int64)
-    return table[:, 0], table[:, 1]

@@ -13,9 +13,12 @@ import numpy as np
 from components.artifacts import config_digest, digest_of, open_artifact, write_artifact, write_json
 from components.extract_sequences.annotation import Annotation, read_annotation
 from components.extract_sequences.expression import Expression, read_expression
+from components.extract_sequences.families import read_families
 from components.extract_sequences.fasta import GenomeFacts, write_genome
 from components.extract_sequences.id_matching import Matches, match_ids
+from components.extract_sequences.intervals import read_bed
 from components.extract_sequences.labels import labels_of, reliability, scale
+from components.extract_sequences.leakage import audit
 from components.extract_sequences.samples import read_sample_tissues
 from components.extract_sequences.splits import SPLITS, Division, divide
 from components.extract_sequences.table import SCHEMA_VERSION, write_transcripts
@@ -32,7 +35,8 @@ RAW = ("genome", "annotation", "expression", "sample_attributes")
 def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> None:
     """Write the transcripts artifact at `out`: transcripts.parquet, genome.safetensors, dataset.json.
 
-    `inputs`: the four raw files, and `validation`, which must have passed. Raises `InputError` on bad input.
+    `inputs`: the four raw files; `validation`, which must have passed; maybe `families`, a table of genes and families,
+    and `regions`, a BED file, for the splits. Raises `InputError` on bad input and on splits that leak.
     """
     simulated = _require_passed(inputs["validation"]) if "validation" in inputs else False
     config = params.config("extract")
@@ -45,10 +49,16 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         genome = Genome.open(writer.payload / "genome.safetensors")
         extraction = extract(annotation, genome, params.extract, chosen=sorted(matches.row_of))
         _note_matches(extraction, matches)
-        division = divide(extraction.transcripts, params.extract.split)
+        division = divide(
+            extraction.transcripts,
+            params.extract.split,
+            families=read_families(inputs["families"]) if "families" in inputs else None,
+            regions=read_bed(inputs["regions"]) if "regions" in inputs else None,
+        )
         kept = [index for index, split in enumerate(division.split) if split is not None]
         transcripts = [extraction.transcripts[index] for index in kept]
         splits = [str(division.split[index]) for index in kept]
+        leakage = audit(transcripts, splits, params.extract.split)
         rows = np.array([matches.row_of[item.number] for item in transcripts], dtype=np.int64)
         labels = labels_of(expression, rows)
         write_transcripts(writer.payload / "transcripts.parquet", transcripts, splits, labels)
@@ -56,8 +66,9 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         description = {
             "schema_version": SCHEMA_VERSION,
             "dataset_version": config_digest({"inputs": raw, "config": config}),
-            "simulated": simulated or annotation.simulated,
+            "simulated": simulated or annotation.simulated or expression.simulated,
             "window_bp": params.extract.window_bp,
+            "leakage_audit": leakage,
             "split_policy": params.extract.split.model_dump(mode="json"),
             **_label_facts(expression, rows, labels, splits),
             **_counts(annotation, extraction, division, matches, facts, transcripts, splits),

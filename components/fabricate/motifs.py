@@ -35,11 +35,12 @@ MOTIFS: dict[Modality, tuple[Motif, ...]] = {
         Motif("utr_element_2", "rna", "ATTTACGGCATTCGAGAC"),
         Motif("utr_element_3", "rna", "CTAGTGCATACCGATAGT"),
     ),
-    # Residues with two to six codons each, so that random synonymous codons hide them from the RNA.
+    # Residues with four or six codons each, so that random synonymous codons hide them from the RNA. Arginine, leucine
+    # and serine, with six, are rare in the simulated background: a small network finds what is rare.
     "protein": (
-        Motif("residue_motif_1", "protein", "HCRHSCHC"),
-        Motif("residue_motif_2", "protein", "FQLFRQFQ"),
-        Motif("residue_motif_3", "protein", "YNSYRNYL"),
+        Motif("residue_motif_1", "protein", "RGRARVRT"),
+        Motif("residue_motif_2", "protein", "LTLPLALV"),
+        Motif("residue_motif_3", "protein", "SVSGSASP"),
     ),
 }
 

@@ -18,9 +18,9 @@ from components.fabricate.gene_model import (
 from components.fabricate.genome import codes_of, codons_by_residue, encode_residues
 from components.fabricate.motifs import FAMILIES, MOTIFS, Modality
 
-# Residues of the background, the rare ones still rarer: they are what the residue motifs are made of.
+# Residues of the background; R, L and S are rarer than in nature (see the residue motifs).
 _RESIDUES = "AGVLISTPDEKRMWCHFQYN"
-_RESIDUE_WEIGHTS = np.array([8, 8, 7, 9, 6, 8, 6, 6, 6, 7, 6, 6, 2, 1, 1.2, 1.2, 1.6, 1.6, 1.2, 1.6])
+_RESIDUE_WEIGHTS = np.array([9, 7, 8, 2, 7, 2, 8, 6, 7, 8, 8, 1.6, 2.5, 1.3, 2, 3, 5, 5, 4, 5])
 _RESIDUE_PROBABILITIES = _RESIDUE_WEIGHTS / _RESIDUE_WEIGHTS.sum()
 
 _CODONS = codons_by_residue()

@@ -47,6 +47,7 @@ def stage_code(source: Path) -> str:
 def seal(source: Path, about: Mapping[str, Any]) -> None:
     """Write package/about.json, then package/files.json with the sha256 of every file: the server checks them."""
     package = source / PACKAGE
+    (package / "files.json").unlink(missing_ok=True)
     write_json(package / "about.json", dict(about))
     write_json(package / "files.json", {"files": _digests(source)})
 

@@ -7,13 +7,11 @@ from kfp import dsl
 def train_model(
     transcripts: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
-    card: dsl.Output[dsl.Markdown],
     params: str,
     work_root: str,
 ) -> None:
     """Train the network; a retried or evicted step goes on from its last checkpoint below `work_root`."""
     from components.kubeflow import run_component
 
-    pages = {"model_card.md": card}
     inputs = {"transcripts": transcripts}
-    run_component("train_model", inputs=inputs, params=params, work_root=work_root, out=model, pages=pages)
+    run_component("train_model", inputs=inputs, params=params, work_root=work_root, out=model)

@@ -65,17 +65,17 @@ def _mark(result: Result) -> str:
 
 
 def _failure(result: Result) -> str:
-    head = (
+    pieces = [
         f"<p>{_mark(result)} <b>{escape(_title(result))}</b><br>"
         f"Expected {escape(result['expected'])}; found {escape(result['observed'])}.</p>"
-    )
+    ]
     offenders = result["offenders"]
-    if not offenders:
-        return head
-    columns = list(offenders[0])
-    rows = [("", [escape(offender.get(column, "")) for column in columns]) for offender in offenders]
-    body = table([column.replace("_", " ") for column in columns], rows, text_columns=len(columns))
-    return f"{head}<p class='note'>The first {len(offenders)}:</p>{body}"
+    if offenders:
+        columns = list(offenders[0])
+        rows = [("", [escape(offender.get(column, "")) for column in columns]) for offender in offenders]
+        pieces.append('<p class="note">The first records:</p>')
+        pieces.append(table([column.replace("_", " ") for column in columns], rows, text_columns=len(columns)))
+    return '<div class="item">' + "\n".join(pieces) + "</div>"
 
 
 def _plots(raw: RawFrames) -> list[str]:

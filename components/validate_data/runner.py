@@ -16,20 +16,29 @@ MAX_OFFENDERS = 10
 
 
 def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys: Mapping[str, str]) -> list[Result]:
-    """Results of all checks whose frame is there, in their order, as JSON data.
+    """Results of all checks whose frame and column are there, in their order, as JSON data.
 
     `keys[frame]` is the column that names a record of the frame. A check that cannot be computed raises RuntimeError.
     """
     # Read once, when the package is imported: no usage statistics leave this machine.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    project = DataContextConfig(
+        analytics_enabled=False,
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+        # By default a folder for its own documentation is made below the temporary one, and left there.
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+    )
+    context = gx.get_context(mode="ephemeral", project_config=project)
     source = context.data_sources.add_pandas("raw")
     outcomes: dict[int, Result] = {}
-    numbered = [(number, check) for number, check in enumerate(checks) if check.frame in frames]
+    numbered = [(number, check) for number, check in enumerate(checks) if _can_be_asked(check, frames)]
     for frame in dict.fromkeys(check.frame for _, check in numbered):
         suite = gx.ExpectationSuite(
             name=frame, expectations=[_expectation(number, check) for number, check in numbered if check.frame == frame]
@@ -48,6 +57,11 @@ def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys
     return [outcomes[number] for number in sorted(outcomes)]
 
 
+def _can_be_asked(check: Check, frames: Mapping[str, pd.DataFrame]) -> bool:
+    column = check.arguments.get("column")
+    return check.frame in frames and (column is None or column in frames[check.frame])
+
+
 def _expectation(number: int, check: Check) -> Any:
     import great_expectations.expectations as expectations
 
@@ -56,9 +70,9 @@ def _expectation(number: int, check: Check) -> Any:
 
 
 def _outcome(check: Check, found: Any, rows: int, key: str) -> Result:
-    if found.exception_info and found.exception_info.get("raised_exception", False):
-        raise RuntimeError(f"{check.suite}: {check.name}: {found.exception_info.get('exception_message')}")
     details = found.result
+    if not {"unexpected_count", "observed_value"} & details.keys():
+        raise RuntimeError(f"{check.suite}: {check.name}: {found.exception_info}")
     return {
         "suite": check.suite,
         "name": check.name,

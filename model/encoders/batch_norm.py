@@ -1,6 +1,6 @@
 """Batch normalisation whose training statistics are those of the global batch, on any backend.
 
-W windows, C channels, L positions.
+W windows, L positions, C channels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EPSILON = 1e-5
 
 
 class WindowBatchNorm(nn.Module):
-    """Per-channel normalisation of (W, C, L).
+    """Per-channel normalisation of (W, L, C).
 
     Frozen, or in evaluation: running statistics. Global: statistics over the windows of all ranks (torch's
     SyncBatchNorm refuses a CPU), running statistics updated with momentum 0.1.
@@ -35,21 +35,24 @@ class WindowBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x_WCL: Tensor, share_W: Tensor | None, gain: float = 1.0) -> Tensor:
+    def forward(self, x_WLC: Tensor, share_W: Tensor | None, gain: float = 1.0) -> Tensor:
         """Normalise, then multiply by `gain`, which costs nothing here; `share_W` as `window_shares` gives it."""
         weight, bias = (self.weight, self.bias) if gain == 1.0 else (self.weight * gain, self.bias * gain)
-        if not self.training or self.frozen:
-            return F.batch_norm(x_WCL, self.running_mean, self.running_var, weight, bias, False, 0.0, EPSILON)
-        if share_W is not None:
-            out, mean, unbiased = _GlobalNorm.apply(x_WCL, weight, bias, share_W)
+        from_batch = self.training and not self.frozen
+        if from_batch and share_W is not None:
+            out, mean, unbiased = _GlobalNorm.apply(x_WLC, weight, bias, share_W)
             with torch.no_grad():
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), MOMENTUM)
                 self.running_var.lerp_(unbiased.to(self.running_var.dtype), MOMENTUM)
             normalised: Tensor = out
             return normalised
-        if not x_WCL.numel():
-            return x_WCL
-        return F.batch_norm(x_WCL, self.running_mean, self.running_var, weight, bias, True, MOMENTUM, EPSILON)
+        if from_batch and not x_WLC.numel():
+            return x_WLC
+        flat = x_WLC.flatten(0, 1)
+        flat = F.batch_norm(
+            flat, self.running_mean, self.running_var, weight, bias, from_batch, MOMENTUM * from_batch, EPSILON
+        )
+        return flat.view(x_WLC.shape)
 
 
 def window_shares(windows_WB: Tensor) -> Tensor | None:
@@ -91,32 +94,32 @@ class _GlobalNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_WCL: Tensor, weight_C: Tensor, bias_C: Tensor, share_W: Tensor
+        ctx: Any, x_WLC: Tensor, weight_C: Tensor, bias_C: Tensor, share_W: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        channels, length = x_WCL.shape[1:]
-        variance_WC, mean_WC = (value.double() for value in torch.var_mean(x_WCL, dim=2, correction=0))
+        length, channels = x_WLC.shape[1:]
+        variance_WC, mean_WC = (value.double() for value in torch.var_mean(x_WLC, dim=1, correction=0))
         moments = torch.cat([mean_WC, variance_WC + mean_WC.square(), torch.ones_like(mean_WC[:, :1])], dim=1)
         totals = _sum_over_ranks(share_W @ moments) * length
         total = totals[-1].clamp(min=1)
         mean = totals[:channels] / total
         variance = (totals[channels:-1] / total - mean.square()).clamp(min=0)
-        inverse_C = (variance + EPSILON).rsqrt().to(x_WCL.dtype)
-        mean_C = mean.to(x_WCL.dtype)
-        ctx.save_for_backward(x_WCL, weight_C, mean_C, inverse_C, total, share_W.to(x_WCL.dtype))
+        inverse_C = (variance + EPSILON).rsqrt().to(x_WLC.dtype)
+        mean_C = mean.to(x_WLC.dtype)
+        ctx.save_for_backward(x_WLC, weight_C, mean_C, inverse_C, total, share_W.to(x_WLC.dtype))
         scale_C = weight_C * inverse_C
-        out = torch.addcmul((bias_C - mean_C * scale_C)[None, :, None], x_WCL, scale_C[None, :, None])
+        out = torch.addcmul(bias_C - mean_C * scale_C, x_WLC, scale_C)
         unbiased = variance * total / (total - 1).clamp(min=1)
         ctx.mark_non_differentiable(mean, unbiased)
         return out, mean, unbiased
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x_WCL, weight_C, mean_C, inverse_C, total, share_W = ctx.saved_tensors
-        normalised = (x_WCL - mean_C[None, :, None]) * inverse_C[None, :, None]
-        grad_bias = grad.sum(dim=(0, 2))
-        grad_weight = (grad * normalised).sum(dim=(0, 2))
+        x_WLC, weight_C, mean_C, inverse_C, total, share_W = ctx.saved_tensors
+        normalised = (x_WLC - mean_C) * inverse_C
+        grad_bias = grad.sum(dim=(0, 1))
+        grad_weight = (grad * normalised).sum(dim=(0, 1))
         sums = _sum_over_ranks(torch.cat([grad_bias, grad_weight]).double()) / total
-        mean_grad, mean_product = sums.to(grad.dtype).split(x_WCL.shape[1])
-        common = mean_grad[None, :, None] + normalised * mean_product[None, :, None]
-        grad_x = (grad - share_W[:, None, None] * common) * (weight_C * inverse_C)[None, :, None]
+        mean_grad, mean_product = sums.to(grad.dtype).split(x_WLC.shape[2])
+        common = mean_grad + normalised * mean_product
+        grad_x = (grad - share_W[:, None, None] * common) * (weight_C * inverse_C)
         return grad_x, grad_weight, grad_bias, None

@@ -79,9 +79,13 @@ class TokenLayout:
 
 def masked_mean(x_NLD: Tensor, lengths: Tensor) -> Tensor:
     """Mean over the first `lengths` places of each sequence, (N, L, D) → (N, D); zero where the length is 0."""
-    weights = torch.arange(x_NLD.shape[1], device=x_NLD.device) < lengths[:, None]
-    weights_NL = weights.to(x_NLD.dtype) / lengths.clamp(min=1).to(x_NLD.dtype)[:, None]
-    return torch.bmm(weights_NL[:, None], x_NLD)[:, 0]
+    return torch.bmm(mean_weights(lengths, x_NLD)[:, None], x_NLD)[:, 0]
+
+
+def mean_weights(lengths: Tensor, like: Tensor) -> Tensor:
+    """1/length at the tokens of each sequence, 0 elsewhere: (N, L) for `like` (N, …, L, D)."""
+    mask = torch.arange(like.shape[-2], device=like.device) < lengths[:, None]
+    return mask.to(like.dtype) / lengths.clamp(min=1).to(like.dtype)[:, None]
 
 
 def packed_layout(lengths: np.ndarray, device: torch.device) -> tuple[TokenLayout, np.ndarray]:

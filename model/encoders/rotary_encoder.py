@@ -85,8 +85,8 @@ class RotaryLayer(nn.Module):
     def _attend(self, x_TD: Tensor, layout: TokenLayout, rotation: tuple[Tensor, Tensor]) -> Tensor:
         width = x_TD.shape[-1]
         qkv_T3HK = self.query_key_value(self.attention_norm(x_TD)).view(-1, 3, self.heads, width // self.heads)
-        rotated = rotate(qkv_T3HK[:, :2], rotation)
-        qkv_TE = torch.cat([rotated, qkv_T3HK[:, 2:]], dim=1).flatten(1)
+        query_key, value = qkv_T3HK.split((2, 1), dim=1)
+        qkv_TE = torch.cat([rotate(query_key, rotation), value], dim=1).flatten(1)
         pieces = []
         for block in layout.blocks:
             qkv = block.spread(qkv_TE).view(block.sequences, block.length, 3, self.heads, width // self.heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import uuid
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_a_record_that_never_came_is_no_version(root: str, payload: Path) -> Non
     assert registry.list() == []
 
 
-def _promote_many(root: str, names: list[str], results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _promote_many(root: str, names: list[str], results: multiprocessing.Queue) -> None:
     registry = Registry(root)
     results.put([registry.promote(name) for name in names])
 
@@ -165,11 +166,11 @@ def test_concurrent_promotions_lose_none(tmp_path: Path, payload: Path) -> None:
     # Whoever found its version champion already was told so, with the standing record; everyone else made a new one.
     assert {promotion["number"] for promotion in told} <= {item["number"] for item in history}
     assert len(history) >= 6
-    assert all(one["version"] != other["version"] for one, other in zip(history, history[1:], strict=False))
-    assert not [path for path in (tmp_path / "registry").rglob(".partial-*")]
+    assert all(one["version"] != other["version"] for one, other in itertools.pairwise(history))
+    assert not list((tmp_path / "registry").rglob(".partial-*"))
 
 
-def _register(root: str, payload: str, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _register(root: str, payload: str, results: multiprocessing.Queue) -> None:
     results.put(Registry(root).register(record_of("a"), Path(payload)))
 
 

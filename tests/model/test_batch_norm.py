@@ -28,7 +28,7 @@ def test_frozen_statistics_ignore_the_batch() -> None:
     """Frozen: training mode computes with the running statistics and leaves them as they are."""
     norm = WindowBatchNorm(3, frozen=True).train()
     norm.running_mean.fill_(2.0)
-    x = torch.randn(4, 3, 5)
+    x = torch.randn(4, 5, 3)
     torch.testing.assert_close(norm(x, None), (x - 2) / (1 + 1e-5) ** 0.5)
     assert norm.running_mean.tolist() == [2.0] * 3
 
@@ -36,11 +36,11 @@ def test_frozen_statistics_ignore_the_batch() -> None:
 def test_global_statistics_are_the_batches_and_are_remembered() -> None:
     """Global: normalised by the batch in training, by the remembered statistics in evaluation."""
     norm = WindowBatchNorm(3, frozen=False).train()
-    x = 3 + 2 * torch.randn(64, 3, 50)
+    x = 3 + 2 * torch.randn(64, 50, 3)
     y = norm(x, None, 1.702)
-    torch.testing.assert_close(y.mean(dim=(0, 2)), torch.zeros(3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(y.std(dim=(0, 2)), torch.full((3,), 1.702), atol=1e-3, rtol=0)
-    torch.testing.assert_close(norm.running_mean, 0.1 * x.mean(dim=(0, 2)))
+    torch.testing.assert_close(y.mean(dim=(0, 1)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.std(dim=(0, 1)), torch.full((3,), 1.702), atol=1e-3, rtol=0)
+    torch.testing.assert_close(norm.running_mean, 0.1 * x.mean(dim=(0, 1)))
     norm.eval()
     assert norm(x, None).mean() > 1
 

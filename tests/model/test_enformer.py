@@ -127,4 +127,4 @@ def test_unknown_bases_are_zeros(small_config: IsoFormerConfig) -> None:
     from model.encoders.enformer import one_hot
 
     encoded = one_hot(torch.tensor([[0, 1, 2, 3, 4]], dtype=torch.uint8), torch.float32)
-    assert encoded[0].T.tolist() == [*np.eye(4).tolist(), [0.0] * 4]
+    assert encoded[0].tolist() == [*np.eye(4).tolist(), [0.0] * 4]

@@ -65,6 +65,9 @@ def _holds_no_path(path: Path) -> None:
         {"dna": None},
         {"rna": None, "protein": None},
         {"fusion": "concatenation"},
+        {"fusion": "perceiver"},
+        {"fusion": "resampler_linear"},
+        {"fusion": "c_abstractor"},
         {"fusion": "dna_specials"},
         {"dna": "tokens"},
     ],
@@ -77,6 +80,9 @@ def test_onnx_equals_torch_for_other_models(
     fusion = small_config.fusion
     values: dict[str, object] = {
         "concatenation": replace(fusion, kind="concatenation", absent_slot="learned"),
+        "perceiver": replace(fusion, kind="perceiver_resampler", latents=5),
+        "resampler_linear": replace(fusion, kind="resampler_linear", latents=5),
+        "c_abstractor": replace(fusion, kind="c_abstractor", latents=5),
         "dna_specials": replace(fusion, targets=("dna",), absent="specials"),
         "tokens": small_config.rna,
     }
@@ -84,6 +90,22 @@ def test_onnx_equals_torch_for_other_models(
     model = export(config, tmp_path / "model.onnx")
     items = make_transcripts(config, 9, complete=True)
     assert parity_report(model, tmp_path / "model.onnx", items)["max_abs_difference_log1p_tpm"] <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_large_weights_go_beside_the_graph(
+    small_config: IsoFormerConfig,
+    make_transcripts: MakeTranscripts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Above the size that one file may have, weights are external data beside it, and the answers are equal."""
+    monkeypatch.setattr("model.export.EXTERNAL_DATA_BYTES", 0)
+    path = tmp_path / "model.onnx"
+    model = export(small_config, path)
+    assert (tmp_path / "model.onnx.data").is_file()
+    assert parity_report(model, path, make_transcripts(small_config, 4))["max_abs_difference_log1p_tpm"] <= TOLERANCE
+    _holds_no_path(path)
 
 
 @pytest.mark.slow

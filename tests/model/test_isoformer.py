@@ -14,11 +14,13 @@ from model.config import MODALITIES, IsoFormerConfig
 from model.export import PaddedIsoFormer
 from model.isoformer import IsoFormer, TorchBatch
 from model.onnx_backend import padded_inputs
+from model.resampler import adaptive_mean_weights
 
 if TYPE_CHECKING:
     from tests.model.conftest import MakeTranscripts
 
 EXACT = 1e-10
+FUSIONS = ("cross_attention", "perceiver_resampler", "resampler_linear", "c_abstractor", "concatenation")
 
 
 def build(config: IsoFormerConfig, seed: int = 0) -> IsoFormer:
@@ -47,7 +49,7 @@ def test_company_changes_nothing(small_config: IsoFormerConfig, make_transcripts
 
 
 @pytest.mark.parametrize("absent", ["skip", "specials", "learned"])
-@pytest.mark.parametrize("kind", ["cross_attention", "concatenation"])
+@pytest.mark.parametrize("kind", FUSIONS)
 def test_padding_changes_nothing(
     small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, absent: str, kind: str
 ) -> None:
@@ -64,12 +66,13 @@ def test_padding_changes_nothing(
     np.testing.assert_allclose(found, expected, atol=EXACT)
 
 
+@pytest.mark.parametrize("kind", FUSIONS)
 @pytest.mark.parametrize("targets", [("dna",), ("dna", "rna", "protein")])
 def test_gradient_reaches_every_parameter(
-    small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, targets: tuple[str, ...]
+    small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, targets: tuple[str, ...], kind: str
 ) -> None:
     """Every tower, every fusion layer and the head get a finite gradient that is not zero."""
-    fusion = replace(small_config.fusion, targets=targets, absent="learned", absent_slot="learned")  # type: ignore[arg-type]
+    fusion = replace(small_config.fusion, kind=kind, targets=targets, absent="learned", absent_slot="learned")  # type: ignore[arg-type]
     model = build(replace(small_config, fusion=fusion)).train()
     items = make_transcripts(small_config, 12)
     model(TorchBatch.from_packed(collate(items, small_config))).square().sum().backward()
@@ -96,6 +99,17 @@ def test_absent_modalities_are_defined(
     predicted.square().sum().backward()
     assert predicted.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_adaptive_mean_is_torchs() -> None:
+    """The pooling weights are those of torch's adaptive average pooling, for each length of a padded batch."""
+    lengths = torch.tensor([9, 4, 1, 0])
+    weights = adaptive_mean_weights(lengths, 9, 4)
+    x = torch.randn(4, 9, 3)
+    for row, length in enumerate(lengths.tolist()[:3]):
+        expected = torch.nn.functional.adaptive_avg_pool1d(x[row : row + 1, :length].transpose(1, 2), 4)
+        torch.testing.assert_close((weights[row] @ x[row]).T, expected[0])
+    assert weights[3].abs().sum() == 0
 
 
 def test_a_skipped_modality_is_as_if_the_model_lacked_its_term(

@@ -31,9 +31,9 @@ def source(package: Packaged, tmp_path: Path) -> Path:
 
 
 def started(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> TestClient:
-    """A client of the application under ISOFORMER_* settings, after it came up (or did not)."""
+    """A client of the application under ISOFORMER_SERVE_* settings, after it came up (or did not)."""
     for name, value in settings.items():
-        monkeypatch.setenv(f"ISOFORMER_{name.upper()}", str(value))
+        monkeypatch.setenv(f"ISOFORMER_SERVE_{name.upper()}", str(value))
     server = Server()
     app = Gate(build_app(server), max_body_bytes=lambda: server.settings.max_body_bytes)
     client = stack.enter_context(TestClient(app))

@@ -75,7 +75,8 @@ def test_bentoml_shows_readiness_with_the_reason(
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
     from serving.service import service
 
-    monkeypatch.setenv("ISOFORMER_PACKAGE", str(package.source / "package"))
+    assert "TimeoutMiddleware" not in str(service.to_asgi().user_middleware), "its timers are never cancelled"
+    monkeypatch.setenv("ISOFORMER_SERVE_PACKAGE", str(package.source / "package"))
     with TestClient(service.to_asgi()) as client:
         assert client.get("/livez").status_code == 200
         while "starting" in (answer := client.get("/readyz")).text:
@@ -85,7 +86,7 @@ def test_bentoml_shows_readiness_with_the_reason(
         assert client.get("/docs.json").status_code == 404
         assert client.get("/static_content/index.html").status_code == 404
     (source / "package" / "golden.json").write_text("{}")
-    monkeypatch.setenv("ISOFORMER_PACKAGE", str(source / "package"))
+    monkeypatch.setenv("ISOFORMER_SERVE_PACKAGE", str(source / "package"))
     with TestClient(service.to_asgi()) as client:
         while "starting" in (answer := client.get("/readyz")).text:
             pass

@@ -20,7 +20,9 @@ WINDOW_BP = 512
 CONTIG_BP = 300_000
 
 
-def write_transcripts(out: Path, *, transcripts: int = 360, genes: int = 90, seed: int = 0) -> Path:
+def write_transcripts(
+    out: Path, *, transcripts: int = 360, genes: int = 90, seed: int = 0, tissues: tuple[str, ...] = TISSUES
+) -> Path:
     """Write a transcripts artifact whose labels follow the RNA's length and a word in it; 1 in 6 is non-coding."""
     generator = np.random.default_rng(seed)
     contig = generator.integers(0, 4, CONTIG_BP).astype(np.uint8)
@@ -36,7 +38,7 @@ def write_transcripts(out: Path, *, transcripts: int = 360, genes: int = 90, see
         coding = number % 6 > 0
         protein = translate(codes[30:120]).replace("*", "X") if coding else None
         level = len(rna) / 150 + rna.count("GAT") / 3 + (0.0 if coding else 1.0)
-        labels = np.maximum(0, level + np.arange(len(TISSUES)) * 0.3 + generator.normal(size=len(TISSUES)) * 0.3)
+        labels = np.maximum(0, level + np.arange(len(tissues)) * 0.3 + generator.normal(size=len(tissues)) * 0.3)
         rows.append(
             {
                 "transcript_id": f"T{number:04d}",
@@ -54,7 +56,7 @@ def write_transcripts(out: Path, *, transcripts: int = 360, genes: int = 90, see
                 "labels": labels.astype(np.float32),
             }
         )
-    labels_type = pa.list_(pa.float32(), len(TISSUES))
+    labels_type = pa.list_(pa.float32(), len(tissues))
     table = pa.table({name: [row[name] for row in rows] for name in rows[0] if name != "labels"}).append_column(
         "labels", pa.array([row["labels"] for row in rows], type=labels_type)
     )
@@ -62,7 +64,7 @@ def write_transcripts(out: Path, *, transcripts: int = 360, genes: int = 90, see
     raw.write_text("simulated", encoding="utf-8")
     facts = {
         "schema_version": 1,
-        "tissues": list(TISSUES),
+        "tissues": list(tissues),
         "window_bp": WINDOW_BP,
         "simulated": True,
         "counts": {"rows": transcripts},

@@ -149,3 +149,10 @@ def test_truth_of_a_simulation_is_shown_and_that_of_another_refused(transcripts,
     inputs["truth"].write_text(json.dumps({**truth, "files": {"table": "0" * 64}}), encoding="utf-8")
     with pytest.raises(InputError, match="truth"):
         run(inputs, params, tmp_path / "other", tmp_path / "work")
+
+
+def test_dataset_with_other_tissues_than_the_model_is_refused(make_transcripts, untrained_model, params, tmp_path):
+    other = make_transcripts(tmp_path / "other", tissues=("Blood", "Brain", "Liver", "Skin"))
+    with pytest.raises(InputError, match="tissues"):
+        run({"transcripts": other, "model": untrained_model}, params, tmp_path / "out", tmp_path / "work")
+    assert not (tmp_path / "out").exists()

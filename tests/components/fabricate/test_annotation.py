@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from Bio import bgzf
 from Bio.Seq import Seq
-
-from tests.components.fabricate.conftest import Raw, Transcript
+from fabricated_reader import Raw, Transcript
 
 
 def _codons(raw: Raw, transcript: Transcript) -> str:

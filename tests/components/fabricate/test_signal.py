@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from Bio.Seq import Seq
+from fabricated_reader import Raw
 
 from components.fabricate.contigs import PlacedGene, simulate_genome
 from components.fabricate.expression import labels_of, simulate_tpm
@@ -15,7 +16,6 @@ from components.fabricate.motifs import FAMILIES, MODALITIES, MOTIFS
 from components.fabricate.signal import ceilings, draw_signal
 from components.fabricate.truth import states_of, truth_of
 from components.params import FabricateParams, load_params
-from tests.components.fabricate.conftest import Raw
 
 WINDOW_BP = 512
 
@@ -83,7 +83,7 @@ def test_labels_follow_from_the_truth(raw: Raw) -> None:
     signal = raw.truth["signal"]
     rate = signal["rate"]
     rows = raw.table("truth_features.tsv")
-    ids, samples, tpm = raw.expression()
+    ids, _, tpm = raw.expression()
     assert [row["transcript_id"] for row in rows] == ids
     contrast = {
         name: (np.array([int(row[name]) for row in rows]) - rate) / np.sqrt(rate * (1 - rate))
@@ -132,13 +132,13 @@ def test_windows_of_different_genes_rarely_overlap() -> None:
                 spans.setdefault(item.contig, []).append((*item.genomic((tss - half, tss + half)), item.number))
     sharing = set()
     for windows in spans.values():
-        for (_, end, gene), (start, _, other) in combinations_of_neighbours(sorted(windows)):
+        for (_, end, gene), (start, _, other) in _neighbours(sorted(windows)):
             if start < end and gene != other:
                 sharing |= {gene, other}
     assert 0 < len(sharing) < 0.03 * len(_default_genes())
 
 
-def combinations_of_neighbours(
+def _neighbours(
     windows: list[tuple[int, int, int]],
 ) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
     """Each window with each of the next dozen, more than one gene's windows can be."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fabricated_reader import Raw, small_params
 
 from components.artifacts import AlreadyComplete, sha256_file
 from components.fabricate import step
 from model.errors import InputError
-from tests.components.fabricate.conftest import Raw, small_params
 
 
 def _digests(folder: Path) -> dict[str, str]:
