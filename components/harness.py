@@ -16,6 +16,14 @@ from model.errors import InputError
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+# The status of a step that was asked to stop and can go on (EX_TEMPFAIL: a scheduler may try again).
+EXIT_STOPPED = 75
+
+
+class StepStoppedError(Exception):
+    """A step was asked to stop (SIGTERM) and saved where it stands; the same command goes on from there."""
+
+
 class StepRefusedError(Exception):
     """A step in another process refused its input; the text is the line by which it said so."""
 

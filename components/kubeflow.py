@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import MANIFEST, PAYLOAD
-from components.harness import reason_of, run_step
+from components.harness import EXIT_STOPPED, StepStoppedError, reason_of, run_step
 from components.params import Params
 from components.raw_data import find_raw_data, find_truth
 
@@ -52,6 +52,9 @@ def run_component(
             raw = Path(inputs["raw"].path)
             paths |= find_truth(raw, paths["transcripts"]) if "model" in paths else find_raw_data(raw, tree.data)
         run_step(name, inputs=paths, params=tree, out=place, work=Path(work_root), through="kfp")
+    except StepStoppedError as stop:
+        print(stop, file=sys.stderr, flush=True)
+        sys.exit(EXIT_STOPPED)
     except Exception as error:
         reason = reason_of(error)
         if reason is None:

@@ -50,13 +50,16 @@ app = plain_app(
 
 
 def main() -> None:
-    """Run `isoformer`; exits 2 on what a user can mend, with a traceback on anything else."""
+    """Run `isoformer`; exits 2 on what a user can mend, 75 where a step was stopped, else with a traceback."""
     _forget_current_folder()
     try:
         app()
     except Exception as error:
-        from components.harness import reason_of
+        from components.harness import EXIT_STOPPED, StepStoppedError, reason_of
 
+        if isinstance(error, StepStoppedError):
+            print(f"isoformer: {error}", file=sys.stderr)
+            sys.exit(EXIT_STOPPED)
         reason = reason_of(error)
         if reason is None:
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _bentoml_sdk import Service
+import bentoml
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.exceptions import HTTPException
 
@@ -30,7 +30,7 @@ class IsoFormerService:
         return True
 
 
-class UntimedService(Service[IsoFormerService]):
+class UntimedService(bentoml.Service[Any]):
     """A BentoML service without BentoML's timeout.
 
     That middleware starts a timer per request and never cancels it; each holds 5 kB until it runs out, so memory grows
@@ -44,16 +44,15 @@ class UntimedService(Service[IsoFormerService]):
         return app
 
 
-service = UntimedService(
+service = bentoml.service(
+    IsoFormerService,
     name="isoformer",
-    inner=IsoFormerService,
-    config={
-        "workers": 1,
-        "http": {"host": "127.0.0.1"},  # type: ignore[typeddict-item]
-        # Both are kept by the service itself: BentoML's metrics take their labels from the paths that clients invent.
-        "metrics": {"enabled": False},
-        "logging": {"access": {"enabled": False}},
-    },
+    service_class=UntimedService,
+    workers=1,
+    http={"host": "127.0.0.1"},
+    # Both are kept by the service itself: BentoML's metrics take their labels from the paths that clients invent.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
 )
 service.mount_asgi_app(build_app(_server), path="/", name="isoformer")
 service.add_asgi_middleware(Gate, max_body_bytes=lambda: _server.settings.max_body_bytes)

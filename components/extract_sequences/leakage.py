@@ -92,10 +92,9 @@ def _similar(transcripts: Sequence[Transcript], splits: Sequence[str], min_share
     """Pairs of genes of different splits whose proteins are alike."""
     split_of: Mapping[str, str] = {item.gene_id: split for item, split in zip(transcripts, splits, strict=True)}
     links = similar_proteins(transcripts, min_shared)
-    pairs = ((links.genes[one], links.genes[other]) for one, other in links.pairs.tolist())
     return [
         f"{one} ({split_of[one]}) and {other} ({split_of[other]})"
-        for one, other in pairs
+        for one, other in links.named()
         if split_of[one] != split_of[other]
     ]
 

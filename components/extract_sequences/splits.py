@@ -40,8 +40,8 @@ def divide(
 ) -> Division:
     """Give each transcript its split; no gene and no family is in two, and none of the splits is empty.
 
-    `families`: a user's family by gene, instead of similar proteins. `regions`: a user's intervals by name, for the policy `region`. Raises
-    `InputError` where the genes, contigs or regions do not suffice for three splits.
+    `families`: a user's family by gene, instead of similar proteins. `regions`: a user's intervals by name, for the
+    policy `region`. Raises `InputError` where genes, contigs or regions do not suffice for three splits.
     """
     family_of = _families(transcripts, params, families)
     if params.policy in ("gene", "family"):
@@ -66,13 +66,12 @@ def divide(
 def _families(
     transcripts: Sequence[Transcript], params: SplitParams, given: Mapping[str, str] | None
 ) -> dict[str, str]:
-    if params.policy == "gene":
-        links: Iterable[tuple[str, str]] = ()
-    elif given is None:
-        links = similar_proteins(transcripts, params.min_shared_kmers).named()
-    else:
+    links: Iterable[tuple[str, str]] = ()
+    if given is not None:
         # Prefixed, so that a family of the table never bears the name of a gene.
         links = ((gene, f"~{family}") for gene, family in given.items())
+    elif params.policy != "gene":
+        links = similar_proteins(transcripts, params.min_shared_kmers).named()
     return join_families(identical_families(transcripts), links)
 
 

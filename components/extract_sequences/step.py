@@ -38,7 +38,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     `inputs`: the four raw files; `validation`, which must have passed; maybe `families`, a table of genes and families,
     and `regions`, a BED file, for the splits. Raises `InputError` on bad input and on splits that leak.
     """
-    simulated = _require_passed(inputs["validation"]) if "validation" in inputs else False
+    simulated = _require_passed(inputs)
     config = params.config("extract")
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
         annotation = read_annotation(inputs["annotation"])
@@ -77,9 +77,18 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         writer.run["rows"] = len(transcripts)
 
 
-def _require_passed(validation: Path) -> bool:
-    """Refuse data that did not pass; whether the validation says that the data is simulated."""
+def _require_passed(inputs: Mapping[str, Path]) -> bool:
+    """Refuse data that was not validated or did not pass; whether the validation says that the data is simulated."""
+    validation = inputs["validation"]
     artifact = open_artifact(validation, "validation")
+    for name in RAW:
+        if artifact.manifest["inputs"].get(name) != digest_of(inputs[name]):
+            raise InputError(
+                where=str(validation),
+                expected=f"the validation of {inputs[name]}",
+                found=f"that of another {name} file",
+                fix="Run validate-data on these files first.",
+            )
     result = json.loads((artifact.payload / "result.json").read_text(encoding="utf-8"))
     if not result["passed"]:
         failed = [item["name"] for item in result["checks"] if not item["passed"] and item["severity"] == "block"]

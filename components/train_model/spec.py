@@ -9,6 +9,9 @@ from pathlib import Path
 from components.artifacts import write_json
 from components.params import Params
 
+# A file in the work folder: the run was stopped by SIGTERM and its state is saved.
+STOPPED = "stopped"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:

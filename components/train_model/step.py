@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.artifacts import open_artifact, work_folder, write_artifact, write_json
+from components.harness import StepStoppedError
 from components.params import Params
 from components.train_model.plot import plot_history
-from components.train_model.spec import Spec
+from components.train_model.spec import STOPPED, Spec
 from model.errors import InputError
 
 KIND = "model"
@@ -24,7 +25,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     """Train on `inputs["transcripts"]` and write the model artifact at `out`.
 
     Checkpoints live below `work`, keyed by data and configuration: a killed or stopped run goes on where it was.
-    Raises `InputError` on bad data, `subprocess.CalledProcessError` where a training process failed.
+    Raises `InputError` on bad data, `StepStoppedError` after SIGTERM, `RuntimeError` where a training process failed.
     """
     transcripts = open_artifact(inputs["transcripts"], "transcripts")
     config = params.config("extract", "model", "train")
@@ -58,7 +59,7 @@ def _launch(spec: Path, folder: Path, processes: int) -> None:
         # Stale keys of a shared store hang restarts after a rank was killed.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
-    for stale in folder.glob("error-*.json"):
+    for stale in (*folder.glob("error-*.json"), *folder.glob(STOPPED)):
         stale.unlink()
     with subprocess.Popen(command, env=environment) as process:
         previous = signal.getsignal(signal.SIGTERM)
@@ -75,8 +76,10 @@ def _launch(spec: Path, folder: Path, processes: int) -> None:
     errors = sorted(folder.glob("error-*.json"))
     if errors:
         raise InputError(**json.loads(errors[0].read_text(encoding="utf-8")))
+    if (folder / STOPPED).exists():
+        raise StepStoppedError(f"training was stopped; its state is in {folder}. The same command goes on from there.")
     if status:
-        raise subprocess.CalledProcessError(status, command)
+        raise RuntimeError(f"a training process ended with status {status}; what it said stands above")
 
 
 def _in_main_thread() -> bool:

@@ -14,16 +14,16 @@ import torch
 import torch.distributed as dist
 
 from components.artifacts import write_json
+from components.harness import EXIT_STOPPED
 from components.train_model.data import TranscriptData, read_dataset_facts
 from components.train_model.loop import Preempted, Trainer
 from components.train_model.network import build_config
-from components.train_model.spec import Spec
+from components.train_model.spec import STOPPED, Spec
 from model.errors import InputError
 from model.isoformer import IsoFormer
 from model.weights import save_model
 
 EXIT_INPUT_ERROR = 2
-EXIT_PREEMPTED = 75  # EX_TEMPFAIL
 
 
 def train(spec: Spec) -> None:
@@ -111,8 +111,10 @@ def main() -> int:
         write_json(spec.work / f"error-{os.environ.get('RANK', '0')}.json", facts)
         return EXIT_INPUT_ERROR
     except Preempted as stop:
+        # Under torchrun the statuses of ranks are lost: the step looks for this file.
+        (spec.work / STOPPED).touch()
         print(stop, file=sys.stderr, flush=True)
-        return EXIT_PREEMPTED
+        return EXIT_STOPPED
     return 0
 
 

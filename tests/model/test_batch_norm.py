@@ -69,7 +69,7 @@ def _facts(model: IsoFormer) -> dict[str, torch.Tensor]:
     return gradients | {name: value for name, value in model.named_buffers() if "running" in name}
 
 
-@pytest.mark.parametrize("case", ["shared_window", "rank_without_dna"])
+@pytest.mark.parametrize("case", ["shared_window", pytest.param("rank_without_dna", marks=pytest.mark.slow)])
 def test_two_ranks_compute_the_gradient_of_one(
     small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, tmp_path: Path, case: str
 ) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from components.artifacts import AlreadyComplete, digest_of, open_artifact
+from components.harness import EXIT_STOPPED
 from components.params import Params
 from components.train_model.spec import Spec
 from components.train_model.step import run
-from components.train_model.worker import EXIT_PREEMPTED
 from model.errors import InputError
 
 
@@ -99,7 +99,7 @@ def test_a_stopped_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(
     with start_worker(folder, transcripts, params) as process:
         wait_for_checkpoint(folder, process)
         process.send_signal(stop)
-    assert process.returncode == (EXIT_PREEMPTED if stop == signal.SIGTERM else -signal.SIGKILL)
+    assert process.returncode == (EXIT_STOPPED if stop == signal.SIGTERM else -signal.SIGKILL)
     assert not (folder / "result").exists()
     with start_worker(folder, transcripts, params) as process:
         assert process.stdout is not None
