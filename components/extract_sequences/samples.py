@@ -35,7 +35,7 @@ class SampleTissues:
 
 @dataclass(frozen=True)
 class TissueColumns:
-    """For the samples of an expression table (S,): `tissue_of` int64, an index into `tissues`."""
+    """For the samples of an expression table (S,): `tissue_of` int64, an index into `tissues`, −1 if not wanted."""
 
     tissues: tuple[str, ...]
     tissue_of: np.ndarray
@@ -43,7 +43,7 @@ class TissueColumns:
     @property
     def samples_per_tissue(self) -> dict[str, int]:
         """Number of samples by tissue name."""
-        counts = np.bincount(self.tissue_of, minlength=len(self.tissues))
+        counts = np.bincount(self.tissue_of[self.tissue_of >= 0], minlength=len(self.tissues))
         return dict(zip(self.tissues, counts.tolist(), strict=True))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     `inputs`: the four raw files; `validation`, which must have passed; maybe `families`, a table of genes and families,
     and `regions`, a BED file, for the splits. Raises `InputError` on bad input and on splits that leak.
     """
-    simulated = _require_passed(inputs)
+    validation = _passed_validation(inputs)
     config = params.config("extract")
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
         annotation = read_annotation(inputs["annotation"])
@@ -62,11 +63,11 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         rows = np.array([matches.row_of[item.number] for item in transcripts], dtype=np.int64)
         labels = labels_of(expression, rows)
         write_transcripts(writer.payload / "transcripts.parquet", transcripts, splits, labels)
-        raw = {name: digest_of(inputs[name]) for name in RAW}
+        raw = {name: validation.digests[name] for name in RAW}
         description = {
             "schema_version": SCHEMA_VERSION,
             "dataset_version": config_digest({"inputs": raw, "config": config}),
-            "simulated": simulated or annotation.simulated or expression.simulated,
+            "simulated": validation.simulated or annotation.simulated or expression.simulated,
             "window_bp": params.extract.window_bp,
             "leakage_audit": leakage,
             "split_policy": params.extract.split.model_dump(mode="json"),
@@ -77,12 +78,21 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         writer.run["rows"] = len(transcripts)
 
 
-def _require_passed(inputs: Mapping[str, Path]) -> bool:
-    """Refuse data that was not validated or did not pass; whether the validation says that the data is simulated."""
+@dataclass(frozen=True)
+class _Validation:
+    """`digests` of the raw files that passed; `simulated`: whether they say that they are."""
+
+    digests: dict[str, str]
+    simulated: bool
+
+
+def _passed_validation(inputs: Mapping[str, Path]) -> _Validation:
+    """Refuse data that was not validated or did not pass."""
     validation = inputs["validation"]
     artifact = open_artifact(validation, "validation")
+    digests = artifact.manifest["inputs"]
     for name in RAW:
-        if artifact.manifest["inputs"].get(name) != digest_of(inputs[name]):
+        if digests.get(name) != digest_of(inputs[name]):
             raise InputError(
                 where=str(validation),
                 expected=f"the validation of {inputs[name]}",
@@ -98,7 +108,7 @@ def _require_passed(inputs: Mapping[str, Path]) -> bool:
             found=f"blocking checks that failed: {', '.join(failed[:5])}",
             fix="See report.html there, and correct the data.",
         )
-    return bool(result.get("simulated", False))
+    return _Validation(digests, bool(result.get("simulated", False)))
 
 
 def _read_expression(inputs: Mapping[str, Path], params: ExtractParams) -> Expression:

@@ -220,7 +220,7 @@ class Trainer:
 
     def _standardised(self, data: TranscriptData) -> np.ndarray:
         config = self.model.config
-        mean, std = np.float32(config.output_mean), np.float32(config.output_std)
+        mean, std = (np.array(scale, dtype=np.float32) for scale in (config.output_mean, config.output_std))
         return np.asarray((data.labels - mean) / std, dtype=np.float32)
 
     def _sum_over_ranks(self, value: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from components.params import Params
-from model.config import MODALITIES, IsoFormerConfig
+from model.config import IsoFormerConfig
 from model.presets import preset
 
 
@@ -17,13 +17,16 @@ def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
     `dataset` is dataset.json. An unknown override raises `InputError` naming the nearest key.
     """
     base = preset(params.model.preset)
+    chosen = params.model.modalities
     config = replace(
         base,
         window_bp=params.extract.window_bp,
+        dna=base.dna if "dna" in chosen else None,
+        rna=base.rna if "rna" in chosen else None,
+        protein=base.protein if "protein" in chosen else None,
         tissues=tuple(dataset["tissues"]),
         output_mean=tuple(float(value) for value in dataset["label_mean"]),
         output_std=tuple(float(value) for value in dataset["label_std"]),
-        **{name: None for name in MODALITIES if name not in params.model.modalities},
     )
     return IsoFormerConfig.from_dict(_merged(config.to_dict(), params.model.overrides))
 
