@@ -19,6 +19,8 @@ from model.errors import InputError
 CODE_N = 4
 _COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
 _LETTERS = np.frombuffer(b"ACGTN", dtype=np.uint8)
+_COMPLEMENT_BYTES = _COMPLEMENT.tobytes() + bytes(251)
+_LETTER_BYTES = _LETTERS.tobytes() + bytes(251)
 _HEADER_BYTES = 1 << 16
 
 # NCBI genetic codes 1 (standard) and 2 (vertebrate mitochondrial), codons in the order T, C, A, G of each base.
@@ -51,10 +53,16 @@ def window_interval(tss: int, strand: str, window_bp: int) -> tuple[int, int]:
     return start, start + window_bp
 
 
-def splice(contig: np.ndarray, exons: Sequence[tuple[int, int]], strand: str) -> np.ndarray:
-    """RNA codes in sense direction of `exons`, ascending intervals on the codes of one contig."""
-    spliced = np.concatenate([contig[start:end] for start, end in exons]) if exons else np.empty(0, np.uint8)
-    return spliced if strand == "+" else reverse_complement(spliced)
+def splice(contig: np.ndarray, exons: Iterable[tuple[int, int]], strand: str) -> bytes:
+    """RNA codes in sense direction, one byte per base, of ascending intervals on the codes of one contig."""
+    forward = contig.data
+    spliced = b"".join([forward[start:end] for start, end in exons])
+    return spliced if strand == "+" else spliced.translate(_COMPLEMENT_BYTES)[::-1]
+
+
+def letters_of_bytes(codes: bytes) -> str:
+    """Letters A, C, G, T, N of codes that stand one per byte."""
+    return codes.translate(_LETTER_BYTES).decode("ascii")
 
 
 def _codon_table(code: int) -> np.ndarray:
@@ -80,6 +88,14 @@ def translate(cds: np.ndarray, code: int = STANDARD_CODE) -> str:
     bases = cds[:whole]
     index = bases[0::3] * 25 + bases[1::3] * 5 + bases[2::3]
     return _CODON_TABLES[code][index].tobytes().decode("ascii")
+
+
+def translate_all(pieces: Sequence[bytes], code: int = STANDARD_CODE) -> list[str]:
+    """`translate` of many sequences of codes at once, which is faster than one by one."""
+    whole = [piece[: len(piece) - len(piece) % 3] for piece in pieces]
+    residues = translate(np.frombuffer(b"".join(whole), dtype=np.uint8), code)
+    ends = list(itertools.accumulate(len(piece) // 3 for piece in whole))
+    return [residues[end - len(piece) // 3 : end] for piece, end in zip(whole, ends, strict=True)]
 
 
 class Genome:

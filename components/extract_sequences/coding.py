@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from components.sequences import MITOCHONDRIAL_CODE, STANDARD_CODE
 
-from components.sequences import MITOCHONDRIAL_CODE, STANDARD_CODE, letters_of, translate
+_CODES = bytes.maketrans(b"ACGT", bytes(range(4)))
 
-# Codons from which translation starts with methionine besides ATG: one base away from it (Kearse & Wilusz 2017).
-NEAR_COGNATE = frozenset(
-    ("CTG", "GTG", "TTG", "ACG", "AAG", "AGG", "ATA", "ATC", "ATT"),
-)
+
+def _codons(*codons: str) -> frozenset[bytes]:
+    return frozenset(codon.encode().translate(_CODES) for codon in codons)
+
+
+_START = _codons("ATG")
+# Codons one base from ATG, which start translation, with methionine, too (Kearse & Wilusz 2017).
+_NEAR_COGNATE = _codons("CTG", "GTG", "TTG", "ACG", "AAG", "AGG", "ATA", "ATC", "ATT")
+_STOPS = {STANDARD_CODE: _codons("TAA", "TAG", "TGA"), MITOCHONDRIAL_CODE: _codons("TAA", "TAG", "AGA", "AGG")}
+# What is left of mitochondrial stop codons that the tail makes TAA.
+_COMPLETED_STOPS = frozenset(codon[:length] for codon in _codons("TAA") for length in (1, 2))
 STOP_NT = 3
 
 
@@ -28,61 +35,50 @@ class Coding:
 
 
 def read_cds(
-    rna: np.ndarray,
+    rna: bytes,
     cds: tuple[int, int],
     phase: int,
+    codes: bytes,
+    residues_read: str,
     *,
-    coding_codes: np.ndarray | None = None,
     selenocysteines: Sequence[int] = (),
     mitochondrial: bool = False,
     start_missing: bool = False,
     segment: bool = False,
 ) -> Coding:
-    """Translate the CDS [start, end) of RNA codes (L,), given with or without its stop codon.
+    """Make the protein of a CDS [start, end) of RNA codes, given with or without its stop codon.
 
-    `coding_codes` replaces rna[start:end] where coding pieces skip or repeat bases. `selenocysteines` are offsets of
-    codons in the RNA. `segment` marks immunoglobulin and T-cell receptor parts, which have no start of their own.
+    `codes` are those of the CDS, rna[start:end] unless coding pieces skip or repeat bases; `residues_read` their
+    translation from `phase` on. `selenocysteines` are offsets of codons in the RNA. `segment` marks immunoglobulin and
+    T-cell receptor parts, which have no start of their own.
     """
     start, end = cds
-    codes = rna[start:end] if coding_codes is None else coding_codes
     code = MITOCHONDRIAL_CODE if mitochondrial else STANDARD_CODE
-    residues = bytearray(translate(codes[phase:], code), "ascii")
-    reasons = []
+    residues, reasons = residues_read, []
     for offset in selenocysteines:
         index, rest = divmod(offset - start - phase, 3)
-        if not rest and 0 <= index < len(residues) and residues[index] == ord("*"):
-            residues[index] = ord("U")
+        if not rest and 0 <= index < len(residues) and residues[index] == "*":
+            residues = f"{residues[:index]}U{residues[index + 1 :]}"
             reasons.append("selenocysteine")
     leftover = (len(codes) - phase) % 3
-    stop_included = not leftover and residues.endswith(b"*")
+    stop_included = not leftover and residues.endswith("*")
     if stop_included:
-        residues.pop()
+        residues = residues[:-1]
         end -= STOP_NT
     if leftover:
-        reasons.append(_leftover_reason(codes[-leftover:], mitochondrial))
-    elif not stop_included and translate(rna[end : end + STOP_NT], code) != "*":
+        completed = mitochondrial and codes[-leftover:] in _COMPLETED_STOPS
+        reasons.append("stop_completed_by_polyadenylation" if completed else "partial_last_codon")
+    elif not stop_included and rna[end : end + STOP_NT] not in _STOPS[code]:
         reasons.append("no_stop_codon")
     if phase:
         reasons.append("phase_skipped")
-    elif not start_missing and not segment:
-        _read_start(residues, letters_of(codes[:3]), reasons, leader=start > 0)
-    if b"*" in residues:
+    elif residues and not (start_missing or segment) and codes[:3] not in _START:
+        reasons.append("non_atg_start")
+        # Without a leader the true start may lie before the RNA.
+        if start > 0 and codes[:3] in _NEAR_COGNATE:
+            residues = "M" + residues[1:]
+    if "*" in residues:
         reasons.append("internal_stop")
     if mitochondrial:
         reasons.append("mitochondrial_code")
-    return Coding(start, end, phase, residues.decode("ascii"), tuple(dict.fromkeys(reasons)))
-
-
-def _leftover_reason(bases: np.ndarray, mitochondrial: bool) -> str:
-    # Many mitochondrial stops are T or TA in the genome, made TAA by the tail.
-    completed = mitochondrial and letters_of(bases) in ("T", "TA")
-    return "stop_completed_by_polyadenylation" if completed else "partial_last_codon"
-
-
-def _read_start(residues: bytearray, codon: str, reasons: list[str], *, leader: bool) -> None:
-    """The initiator brings methionine to any start codon; without a leader the true start may lie before the RNA."""
-    if codon == "ATG" or not residues:
-        return
-    reasons.append("non_atg_start")
-    if leader and codon in NEAR_COGNATE:
-        residues[0] = ord("M")
+    return Coding(start, end, phase, residues, tuple(dict.fromkeys(reasons)))

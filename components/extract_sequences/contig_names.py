@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from components.extract_sequences.annotation import Annotation
+from components.extract_sequences.pieces import Annotation
 from components.sequences import Genome
 from model.errors import InputError
 

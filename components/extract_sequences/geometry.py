@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.extract_sequences.annotation import NO_FRAME, Annotation, Pieces
+from components.extract_sequences.pieces import NO_FRAME, Annotation, Pieces
 from model.errors import InputError
 
 # Wider than any contig, so that transcript * _STRIDE + position orders all pieces of all transcripts.

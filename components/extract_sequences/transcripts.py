@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.extract_sequences.annotation import Annotation
+from components.extract_sequences.pieces import Annotation, Pieces
 from components.extract_sequences.coding import Coding, read_cds
 from components.extract_sequences.contig_names import MITOCHONDRIAL, match_contigs
 from components.extract_sequences.geometry import Geometry, measure, refuse_outside
 from components.extract_sequences.orf import longest_orf
 from components.params import ExtractParams
-from components.sequences import CODE_N, Genome, window_interval
+from components.sequences import (
+    CODE_N,
+    MITOCHONDRIAL_CODE,
+    STANDARD_CODE,
+    Genome,
+    letters_of_bytes,
+    splice,
+    translate_all,
+    window_interval,
+)
 
-_COMPLEMENT = bytes([3, 2, 1, 0, 4]) + bytes(251)
-_LETTERS = b"ACGTN" + bytes(251)
+_INCOMPLETE = ("cds_start_NF", "cds_end_NF", "mRNA_start_NF", "mRNA_end_NF")
 _SEGMENT_TYPES = ("IG_", "TR_")
 # Types that say nothing of whether a transcript without CDS is translated.
 _UNDECIDED_TYPES = frozenset(("", "unknown", "protein_coding", "mRNA", "TEC", "novel"))
@@ -84,8 +92,10 @@ def extract(
         numbers = by_contig.get(contig)
         if numbers:
             cutter = _Cutter(annotation, geometry, genome, contig, params)
-            found = [transcript for number in numbers if (transcript := cutter.cut(number, extraction.dropped))]
-            found.sort(key=lambda transcript: (transcript.tss, transcript.transcript_id))
+            found = sorted(
+                cutter.cut(numbers, extraction.dropped),
+                key=lambda transcript: (transcript.tss, transcript.transcript_id),
+            )
             extraction.transcripts.extend(found)
     return extraction
 
@@ -119,25 +129,76 @@ class _Cutter:
         self.geometry = geometry
         self.contig = contig
         self.params = params
-        self.codes = genome.codes(contig).data
+        self.codes = np.asarray(genome.codes(contig))
         self.mitochondrial = contig in MITOCHONDRIAL
 
-    def cut(self, number: int, dropped: Counter[str]) -> Transcript | None:
+    def cut(self, numbers: Sequence[int], dropped: Counter[str]) -> Iterator[Transcript]:
+        """The transcripts of these numbers in the annotation, but for those that are dropped and counted."""
+        rnas = [self._spliced(self.geometry.exons, number) for number in numbers]
+        coding = self._read_all(numbers, rnas)
+        for number, rna in zip(numbers, rnas, strict=True):
+            transcript = self._transcript(number, rna, coding.get(number))
+            if transcript is None:
+                dropped["window_past_contig_end"] += 1
+            else:
+                yield transcript
+
+    def _spliced(self, pieces: Pieces, number: int) -> bytes:
+        mine = pieces.of(number)
+        exons = zip(pieces.start[mine].tolist(), pieces.end[mine].tolist(), strict=True)
+        return splice(self.codes, exons, self.annotation.strand[number])
+
+    def _read_all(self, numbers: Sequence[int], rnas: Sequence[bytes]) -> dict[int, Coding]:
+        """What is annotated as coding, by number."""
+        geometry = self.geometry
+        chosen = [
+            (number, rna)
+            for number, rna in zip(numbers, rnas, strict=True)
+            if geometry.cds_start[number] >= 0 and not geometry.outside[number]
+        ]
+        codes = [
+            rna[geometry.cds_start[number] : geometry.cds_end[number]]
+            if geometry.contiguous[number]
+            else self._spliced(self.annotation.cds, number)
+            for number, rna in chosen
+        ]
+        phases = [int(geometry.phase[number]) for number, _ in chosen]
+        code = MITOCHONDRIAL_CODE if self.mitochondrial else STANDARD_CODE
+        residues = translate_all([item[phase:] for item, phase in zip(codes, phases, strict=True)], code)
+        coding = {}
+        for (number, rna), phase, mine, read in zip(chosen, phases, codes, residues, strict=True):
+            naming = self.annotation.naming[number]
+            coding[number] = read_cds(
+                rna,
+                (int(geometry.cds_start[number]), int(geometry.cds_end[number])),
+                phase,
+                mine,
+                read,
+                selenocysteines=self._selenocysteines(number),
+                mitochondrial=self.mitochondrial,
+                start_missing="cds_start_NF" in naming.tags,
+                segment=naming.transcript_type.startswith(_SEGMENT_TYPES),
+            )
+        return coding
+
+    def _selenocysteines(self, number: int) -> list[int]:
+        mine = self.annotation.selenocysteines.of(number)
+        return self.geometry.selenocysteine_offset[mine].tolist() if mine.stop > mine.start else []
+
+    def _transcript(self, number: int, rna: bytes, coding: Coding | None) -> Transcript | None:
         exons = self.geometry.exons.of(number)
         starts, ends = self.geometry.exons.start[exons], self.geometry.exons.end[exons]
-        strand = self.annotation.strand[number]
+        naming, strand = self.annotation.naming[number], self.annotation.strand[number]
         tss = int(starts[0]) if strand == "+" else int(ends[-1]) - 1
         window_start, window_end = window_interval(tss, strand, self.params.window_bp)
         past_end = window_start < 0 or window_end > len(self.codes)
         if past_end and self.params.window_overflow == "drop":
-            dropped["window_past_contig_end"] += 1
             return None
-        rna = self._spliced(starts.tolist(), ends.tolist(), strand)
-        naming = self.annotation.naming[number]
-        reasons = [
-            tag.lower() for tag in ("cds_start_NF", "cds_end_NF", "mRNA_start_NF", "mRNA_end_NF") if tag in naming.tags
-        ]
-        coding, status = self._coding(number, rna, reasons)
+        status, reasons = "coding", [tag.lower() for tag in _INCOMPLETE if tag in naming.tags]
+        if coding is None:
+            status, coding = self._without_cds(number, naming.transcript_type, rna, reasons)
+        else:
+            reasons += self._reasons_of_pieces(number) + list(coding.reasons)
         if CODE_N in rna:
             reasons.append("n_in_rna")
         if past_end:
@@ -160,7 +221,7 @@ class _Cutter:
             window_end=window_end,
             exon_starts=starts,
             exon_ends=ends,
-            rna=rna.translate(_LETTERS).decode("ascii"),
+            rna=letters_of_bytes(rna),
             cds_start=coding.cds_start if coding else -1,
             cds_end=coding.cds_end if coding else -1,
             cds_phase=coding.phase if coding else -1,
@@ -170,45 +231,23 @@ class _Cutter:
             reasons=reasons,
         )
 
-    def _spliced(self, starts: Sequence[int], ends: Sequence[int], strand: str) -> bytes:
-        codes = b"".join([self.codes[start:end] for start, end in zip(starts, ends, strict=True)])
-        return codes if strand == "+" else codes.translate(_COMPLEMENT)[::-1]
+    def _reasons_of_pieces(self, number: int) -> list[str]:
+        reasons = [] if self.geometry.contiguous[number] else ["ribosomal_slippage"]
+        return reasons if self.geometry.in_frame[number] else [*reasons, "frames_disagree"]
 
-    def _coding(self, number: int, rna: bytes, reasons: list[str]) -> tuple[Coding | None, str]:
-        geometry, naming = self.geometry, self.annotation.naming[number]
-        if geometry.cds_start[number] < 0:
-            return self._predicted(naming.transcript_type, rna, reasons)
-        if geometry.outside[number]:
+    def _without_cds(
+        self, number: int, transcript_type: str, rna: bytes, reasons: list[str]
+    ) -> tuple[str, Coding | None]:
+        """Coding status, and the frame that is called where that is asked for."""
+        if self.geometry.cds_start[number] >= 0:
             reasons.append("cds_outside_exons")
-            return None, "unknown"
-        pieces = None
-        if not geometry.contiguous[number]:
-            reasons.append("ribosomal_slippage")
-            cds = self.annotation.cds.of(number)
-            starts, ends = self.annotation.cds.start[cds], self.annotation.cds.end[cds]
-            joined = self._spliced(starts.tolist(), ends.tolist(), self.annotation.strand[number])
-            pieces = np.frombuffer(joined, dtype=np.uint8)
-        if not geometry.in_frame[number]:
-            reasons.append("frames_disagree")
-        coding = read_cds(
-            np.frombuffer(rna, dtype=np.uint8),
-            (int(geometry.cds_start[number]), int(geometry.cds_end[number])),
-            int(geometry.phase[number]),
-            coding_codes=pieces,
-            selenocysteines=geometry.selenocysteine_offset[self.annotation.selenocysteines.of(number)].tolist(),
-            mitochondrial=self.mitochondrial,
-            start_missing="cds_start_NF" in naming.tags,
-            segment=naming.transcript_type.startswith(_SEGMENT_TYPES),
-        )
-        reasons.extend(coding.reasons)
-        return coding, "coding"
-
-    def _predicted(self, transcript_type: str, rna: bytes, reasons: list[str]) -> tuple[Coding | None, str]:
+            return "unknown", None
         if transcript_type not in _UNDECIDED_TYPES:
-            return None, "non_coding"
-        if self.params.min_orf_residues is None:
-            return None, "unknown"
-        coding = longest_orf(np.frombuffer(rna, dtype=np.uint8), self.params.min_orf_residues, self.mitochondrial)
+            return "non_coding", None
+        coding = None
+        if self.params.min_orf_residues is not None:
+            codes = np.frombuffer(rna, dtype=np.uint8)
+            coding = longest_orf(codes, self.params.min_orf_residues, self.mitochondrial)
         if coding is not None:
             reasons.append("orf_predicted")
-        return coding, "unknown"
+        return "unknown", coding

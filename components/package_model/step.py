@@ -142,12 +142,15 @@ def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, 
     from model.export import export_onnx, parity_report
     from model.weights import load_model
 
-    if params.runtime.threads:
-        torch.set_num_threads(params.runtime.threads)
+    threads = params.runtime.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
     model = load_model(subject.model.payload)
     items = golden_items(subject.transcripts.payload, model.config.modalities, params.package.golden_transcripts)
     entries = golden_entries(items, model)
+    # The exporter works in sequence: a second thread would only spin beside it.
+    torch.set_num_threads(1)
     export_onnx(model, package / "model.onnx")
+    torch.set_num_threads(threads)
     parity = parity_report(model, package / "model.onnx", inputs_of(items))
     _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
     shutil.copyfile(subject.model.payload / "config.json", package / "config.json")

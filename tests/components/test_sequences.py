@@ -15,9 +15,11 @@ from components.sequences import (
     Genome,
     GenomeWriter,
     letters_of,
+    letters_of_bytes,
     reverse_complement,
     splice,
     translate,
+    translate_all,
     window_interval,
 )
 from model.errors import InputError
@@ -70,11 +72,11 @@ def test_spliced_length_is_that_of_the_exons(letters: str, data: st.DataObject, 
     exons = list(zip(cuts[::2], cuts[1::2], strict=False))
     contig = dna_codes(letters)
     spliced = splice(contig, exons, strand)
+    forward = "".join(letters[start:end] for start, end in exons)
     assert len(spliced) == sum(end - start for start, end in exons)
-    assert letters_of(splice(contig, exons, "+")) == "".join(letters[start:end] for start, end in exons)
-    assert (
-        spliced == (splice(contig, exons, "+") if strand == "+" else reverse_complement(splice(contig, exons, "+")))
-    ).all()
+    assert letters_of_bytes(splice(contig, exons, "+")) == forward
+    expected = forward if strand == "+" else letters_of(reverse_complement(dna_codes(forward)))
+    assert letters_of_bytes(spliced) == expected
 
 
 @pytest.mark.parametrize(("table", "number"), [(1, 1), (2, MITOCHONDRIAL_CODE)])
@@ -94,6 +96,14 @@ def test_translation_reads_whole_codons(letters: str) -> None:
     protein = translate(dna_codes(letters))
     assert len(protein) == len(letters) // 3
     assert protein == "".join(translate(dna_codes(letters[i : i + 3])) for i in range(0, len(letters) - 2, 3))
+
+
+@given(st.lists(st.text(alphabet="ACGTN", max_size=40), max_size=8))
+def test_many_are_translated_as_one_by_one(pieces: list[str]) -> None:
+    """None reads into the next."""
+    assert translate_all([dna_codes(item).tobytes() for item in pieces]) == [
+        translate(dna_codes(item)) for item in pieces
+    ]
 
 
 def test_genome_is_a_safetensors_file_of_the_same_bytes_each_time(tmp_path: Path) -> None:

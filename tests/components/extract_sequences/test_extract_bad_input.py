@@ -18,6 +18,7 @@ from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.samples import read_sample_tissues
 from components.extract_sequences.streams import read_blocks
 from components.extract_sequences.transcripts import Extraction
+from components.fabricate.genome import write_bgzf
 from model.errors import InputError
 
 NAMES = 'gene_id "G1"; transcript_id "T1";'
@@ -108,6 +109,35 @@ def test_truncated_gzip(tmp_path: Path) -> None:
     path.write_bytes(bytes(damaged))
     with pytest.raises(InputError, match="truncated or damaged"):
         list(read_blocks(path))
+
+
+def test_truncated_bgzip(tmp_path: Path) -> None:
+    """Cut off within a block or between two: the mark at the end is missing. Joined files are read to the end."""
+    content = b"".join(b">c%d\nACGT\n" % i for i in range(40_000))
+    path = tmp_path / "genome.fa.gz"
+    write_bgzf(path, content)
+    whole = path.read_bytes()
+    assert b"".join(read_blocks(path)) == content
+    path.write_bytes(whole + whole)
+    assert b"".join(read_blocks(path)) == content + content
+    for size in (20, 1000, len(whole) // 2, len(whole) - 28, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="truncated or damaged"):
+            list(read_blocks(path))
+    path.write_bytes(whole[:3000] + b"\0" + whole[3001:])
+    with pytest.raises(InputError, match="truncated or damaged"):
+        list(read_blocks(path))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_gzip_of_any_make_is_read_whole(tmp_path: Path, members: int) -> None:
+    """One member or several, zeros behind, highly compressible; blocks end with lines and join to the content."""
+    content = b"".join(b"line %d\n" % i for i in range(20_000)) + b"x" * 40_000_000
+    path = tmp_path / "text.gz"
+    path.write_bytes(b"".join(gzip.compress(content) for _ in range(members)) + bytes(64))
+    blocks = list(read_blocks(path))
+    assert b"".join(blocks) == content * members + b"\n"
+    assert all(block.endswith(b"\n") for block in blocks)
 
 
 @pytest.mark.parametrize(
