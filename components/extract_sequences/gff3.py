@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE
 from components.extract_sequences.attributes import Attributes, Naming, naming_of, parse_gff3, without_prefix
 from components.extract_sequences.columns import ATTRIBUTES, Rows
+from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE
 from model.errors import InputError
 
 _KEY = b"Parent="

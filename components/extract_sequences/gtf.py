@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE
 from components.extract_sequences.attributes import Naming, naming_of, parse_gtf
 from components.extract_sequences.columns import ATTRIBUTES, Rows
+from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE
 from model.errors import InputError
 
 _KEY = b"transcript_id"
@@ -119,7 +119,7 @@ def _transcript_id(block: bytes, start: int, end: int) -> tuple[bytes, int] | No
     at = block.find(_KEY, start, end)
     while at > start and block[at - 1] not in _BEFORE_KEY:  # another key that ends with it
         at = block.find(_KEY, at + 1, end)
-    if at < 0:
+    if at < 0 or at + len(_KEY) + 1 >= end:
         return None
     quote = at + len(_KEY) + 2
     if block[quote - 1] == ord('"'):

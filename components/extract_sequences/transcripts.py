@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.extract_sequences.pieces import Annotation, Pieces
 from components.extract_sequences.coding import Coding, read_cds
 from components.extract_sequences.contig_names import MITOCHONDRIAL, match_contigs
 from components.extract_sequences.geometry import Geometry, measure, refuse_outside
 from components.extract_sequences.orf import longest_orf
+from components.extract_sequences.pieces import Annotation, Pieces
 from components.params import ExtractParams
 from components.sequences import (
     CODE_N,

@@ -53,7 +53,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     config = _digested(params)
     try:
         with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
-            folder = work_folder(work, "package_model", inputs, config)
+            # Absolute: BentoML runs in another folder.
+            folder = work_folder(work, "package_model", inputs, config).resolve()
             _package(subject, params, writer, folder)
     except AlreadyComplete:
         # A run that ended between writing and registering is completed here.

@@ -24,6 +24,7 @@ def plot_history(history: Sequence[dict[str, Any]], path: Path) -> None:
     quality.set(xlabel="epoch", ylabel="mean R² over tissues", title="Validation split")
     for axes in (loss, quality):
         axes.axvline(epochs[best], color="0.6", linestyle=":", label="lowest validation MSE")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     # No software version or date in the file: equal runs give equal bytes.

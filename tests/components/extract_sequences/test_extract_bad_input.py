@@ -57,6 +57,8 @@ def test_exon_without_transcript(tmp_path: Path) -> None:
     """An attribute that only ends in transcript_id is none."""
     message = refuse_annotation(tmp_path, gtf_row("exon", 1, 4, 'gene_id "G"; orig_transcript_id "T1";'))
     assert "line 1: expected an attribute transcript_id" in message
+    for attributes in ("transcript_id", "transcript_id ", 'transcript_id "', 'transcript_id "";'):
+        refuse_annotation(tmp_path, gtf_row("exon", 1, 4, attributes))
 
 
 def test_duplicated_transcript(tmp_path: Path) -> None:
