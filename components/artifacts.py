@@ -122,11 +122,7 @@ def write_artifact(
     input_digests = {name: digest_of(path) for name, path in sorted(inputs.items())}
     wanted = {"kind": kind, "inputs": input_digests, "config_digest": config_digest(config)}
     _refuse_occupied(out, kind, wanted)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling, so that the rename stays within one file system; hidden, so that no listing takes it for an artifact.
-    _remove_abandoned(out)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial.{platform.node()}.{os.getpid()}.", dir=out.parent))
-    try:
+    with staged(out) as staging:
         writer = ArtifactWriter(payload=staging / PAYLOAD)
         writer.payload.mkdir()
         started = time.time()
@@ -140,6 +136,20 @@ def write_artifact(
         }
         write_json(staging / MANIFEST, manifest)
         write_json(staging / RUN_RECORD, _run_record(started, writer.run, config))
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out`, synced to disk, if the block ends well, and is removed if not.
+
+    `out` must be absent or an empty folder. What killed runs on this host left beside it is removed first.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(out)
+    # A sibling, so that the rename stays within one file system; hidden, so that no listing takes it for the result.
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial.{platform.node()}.{os.getpid()}.", dir=out.parent))
+    try:
+        yield staging
         staging.chmod(0o755)
         _sync_tree(staging)
         os.rename(staging, out)

@@ -40,7 +40,9 @@ def run_step(
     started = time.monotonic()
     token = door.set(through)
     try:
-        step.run(inputs, params, out, work)
+        # Absolute: steps start processes in other folders.
+        paths = {key: path.absolute() for key, path in inputs.items()}
+        step.run(paths, params, out.absolute(), work.absolute())
     except AlreadyComplete:
         print(f"{name}: {out} is complete already", file=sys.stderr)
     else:

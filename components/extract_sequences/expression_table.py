@@ -17,6 +17,7 @@ from model.errors import InputError
 ID_COLUMNS = (("transcript_id", "gene_id"), ("Name", "Description"), ("transcript_id",), ("Name",), ("target_id",))
 _BLOCK_BYTES = 1 << 24
 _PARQUET_ROWS = 256
+_MARK = -1
 
 
 @dataclass(frozen=True)
@@ -104,45 +105,57 @@ class TextTable:
             if not line:
                 continue
             fields = line.split(delimiter, self._id_columns)
-            # One count per row, so that a short row cannot hide behind a long one.
-            if len(fields) <= self._id_columns or fields[-1].count(delimiter) + 1 != len(self.samples):
-                expected = f"{self._id_columns + len(self.samples):,} columns"
-                raise table_error(self.path, number, expected, f"{line.count(delimiter) + 1:,}")
+            if len(fields) <= self._id_columns:
+                raise self._wrong_width(len(fields), number)
             ids.append(fields[0].decode("utf-8", "replace"))
             sections.append(fields[-1])
             numbers.append(number)
-        tpm = self._numbers(sections, numbers).reshape(len(ids), len(self.samples))
+        if not ids:
+            return Rows(ids, np.empty(0, dtype=np.int64), np.empty((0, len(self.samples))))
+        tpm = _numbers(sections, delimiter, len(self.samples))
+        if tpm is None:
+            raise self._first_error(sections, numbers)
         return Rows(ids, np.array(numbers, dtype=np.int64), tpm)
 
-    def _numbers(self, sections: list[bytes], lines: list[int]) -> np.ndarray:
-        """All values, float64; parsed as one column, which is faster than as thousands."""
-        import pyarrow as pa
-        from pyarrow import csv
-
-        if not sections:
-            return np.empty(0)
-        text = b"\n".join(sections).translate(bytes.maketrans(self._delimiter, b"\n"))
-        convert = csv.ConvertOptions(column_types={"tpm": pa.float64()}, null_values=[], strings_can_be_null=False)
-        read = csv.ReadOptions(column_names=["tpm"], block_size=len(text) + 1, use_threads=False)
-        parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
-        try:
-            table = csv.read_csv(pa.BufferReader(text), read_options=read, parse_options=parse, convert_options=convert)
-        except pa.ArrowInvalid:
-            raise self._bad_value(sections, lines) from None
-        values: np.ndarray = table["tpm"].to_numpy()
-        # The parser does not tell an empty field at the very end from the end.
-        whole = len(values) == len(sections) * len(self.samples)
-        if not (whole and values.min() >= 0 and values.max() < np.inf):
-            raise self._bad_value(sections, lines)
-        return values
-
-    def _bad_value(self, sections: list[bytes], lines: list[int]) -> InputError:
+    def _first_error(self, sections: list[bytes], lines: list[int]) -> InputError:
+        """Which row has not as many values as there are samples, or a value that is no TPM."""
         for section, line in zip(sections, lines, strict=True):
-            for field in section.split(self._delimiter):
+            fields = section.split(self._delimiter)
+            if len(fields) != len(self.samples):
+                return self._wrong_width(self._id_columns + len(fields), line)
+            for field in fields:
                 if not _is_tpm(field):
                     found = repr(field.decode("utf-8", "replace"))
                     return table_error(self.path, line, "TPM, a number not below 0", found)
         return table_error(self.path, lines[0], "TPM, numbers not below 0", "another content")
+
+    def _wrong_width(self, columns: int, line: int) -> InputError:
+        expected = f"{self._id_columns + len(self.samples):,} columns"
+        return table_error(self.path, line, expected, f"{columns:,}")
+
+
+def _numbers(sections: list[bytes], delimiter: bytes, samples: int) -> np.ndarray | None:
+    """TPM float64 (rows, samples), None if something is wrong; parsed as one column, faster than as thousands.
+
+    A mark after each row shows that every row has its number of values: a short one cannot hide behind a long one.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    marked = (b"\n%d\n" % _MARK).join([*sections, b""]).translate(bytes.maketrans(delimiter, b"\n"))
+    convert = csv.ConvertOptions(column_types={"tpm": pa.float64()}, null_values=[], strings_can_be_null=False)
+    read = csv.ReadOptions(column_names=["tpm"], block_size=len(marked) + 1, use_threads=False)
+    parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
+    try:
+        table = csv.read_csv(pa.BufferReader(marked), read_options=read, parse_options=parse, convert_options=convert)
+    except pa.ArrowInvalid:
+        return None
+    values: np.ndarray = table["tpm"].to_numpy()
+    if len(values) != len(sections) * (samples + 1):
+        return None
+    rows = values.reshape(len(sections), samples + 1)
+    tpm = rows[:, :samples]
+    return tpm if (rows[:, samples] == _MARK).all() and tpm.min() >= 0 and tpm.max() < np.inf else None
 
 
 class ParquetTable:

@@ -7,15 +7,11 @@ transcript_tpm.gct.gz, sample_attributes.txt; and truth.json, truth_features.tsv
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import AlreadyComplete, sha256_file, write_json
+from components.artifacts import AlreadyComplete, sha256_file, staged, write_json
 from components.fabricate.annotation import write_annotation
 from components.fabricate.contigs import simulate_genome
 from components.fabricate.expression import labels_of, samples_of, simulate_tpm, write_sample_attributes, write_tpm
@@ -37,7 +33,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     window_bp = window_of(params)
     config = {**params.fabricate.model_dump(mode="json"), "window_bp": window_bp}
     _refuse_occupied(out, config)
-    with _staged(out) as folder:
+    with staged(out) as folder:
         _fabricate(folder, params, config)
 
 
@@ -101,20 +97,3 @@ def _is_intact(folder: Path, config: Mapping[str, Any]) -> bool:
         and present == {TRUTH, *files}
         and all(sha256_file(folder / name) == digest for name, digest in files.items())
     )
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` if all goes well, and is removed if not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial.", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        for path in (*folder.iterdir(), folder):
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        os.rename(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""The compiled package is what was reviewed, and what a Kubeflow backend takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.params import load_params
+from pipelines.compile import compile_package
+from pipelines.policy import POLICIES, Cluster
+from pipelines.stages import RAW_INPUTS, README_BEGIN, README_END, STAGES, readme_table
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "training_pipeline.yaml"
+CLUSTER = Cluster(images="registry.example/isoformer", tag="0.1.0", work_claim="isoformer-work")
+STEPS = [item for item in STAGES if item.name != "fabricate"]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "training_pipeline.yaml"
+    # The defaults of the code, not params.yaml: a changed recipe is no change of the graph.
+    compile_package(path, CLUSTER, load_params(None, preset="sanity").to_json())
+    return path
+
+
+def test_the_package_equals_the_reviewed_one(package: Path) -> None:
+    """To review a change: isoformer pipeline compile, or delete the golden file and copy the new one there."""
+    assert package.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_backend_knows_every_field_of_it(package: Path) -> None:
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    spec = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == "isoformer-training"
+    # A Workflow over 1.5 MiB is refused by Kubernetes.
+    assert package.stat().st_size < 150_000
+
+
+def test_images_carry_the_fixed_tag_and_training_is_never_cached(package: Path) -> None:
+    text = package.read_text(encoding="utf-8")
+    spec = next(yaml.safe_load_all(text))
+    executors = spec["deploymentSpec"]["executors"]
+    images = {item["container"]["image"] for item in executors.values() if "container" in item}
+    assert images == {f"registry.example/isoformer-{item.image}:0.1.0" for item in STEPS}
+    assert "pip install" not in text
+    tasks = {**spec["root"]["dag"]["tasks"]}
+    for component in spec["components"].values():
+        tasks |= component.get("dag", {}).get("tasks", {})
+    for name in ("train-model", "evaluate-model", "package-model"):
+        assert not tasks[name]["cachingOptions"].get("enableCache")
+
+
+def test_every_step_has_a_policy() -> None:
+    assert POLICIES.keys() == {item.name for item in STEPS}
+
+
+def test_dvc_runs_the_steps_of_the_table() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert list(stages) == [item.command for item in STAGES]
+    for item in STAGES:
+        entry = stages[item.command]
+        assert entry["cmd"].startswith(f"isoformer {item.command} ")
+        assert entry["outs"] == [item.place]
+        assert set(item.sections) <= set(entry["params"])
+        for name in set(item.inputs) - set(RAW_INPUTS):
+            place = next(other.place for other in STAGES if other.output == name)
+            assert any(dependency.startswith(f"{place}/") for dependency in entry["deps"])
+
+
+def test_the_readme_shows_the_table() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = text.partition(README_BEGIN)[2].partition(README_END)[0].strip()
+    assert shown == readme_table()
