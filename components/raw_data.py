@@ -13,8 +13,12 @@ TRUTH = "truth.json"
 RAW_NAMES: dict[str, tuple[str, ...]] = {
     "genome": ("genome.fa.gz", "genome.fa", "genome.fasta.gz", "genome.fasta"),
     "annotation": ("annotation.gtf.gz", "annotation.gtf", "annotation.gff3.gz", "annotation.gff3"),
-    "expression": ("transcript_tpm.gct.gz", "transcript_tpm.gct", "transcript_tpm.txt.gz", "transcript_tpm.txt"),
-    "sample_attributes": ("sample_attributes.txt", "sample_attributes.txt.gz"),
+    "expression": (
+        *("transcript_tpm.gct.gz", "transcript_tpm.gct", "transcript_tpm.txt.gz", "transcript_tpm.txt"),
+        *("transcript_tpm.tsv.gz", "transcript_tpm.tsv", "transcript_tpm.csv.gz", "transcript_tpm.csv"),
+        "transcript_tpm.parquet",
+    ),
+    "sample_attributes": ("sample_attributes.txt", "sample_attributes.txt.gz", "sample_attributes.csv"),
 }
 
 

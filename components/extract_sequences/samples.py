@@ -54,7 +54,8 @@ def read_sample_tissues(path: Path, column: str = "SMTS") -> SampleTissues:
     """
     lines = _lines(path)
     header_line, header = lines[0]
-    names = header.split("\t")
+    delimiter = "," if "," in header and "\t" not in header else "\t"
+    names = header.split(delimiter)
     positions = []
     for name in (SAMPLE_COLUMN, column):
         if name not in names:
@@ -64,10 +65,10 @@ def read_sample_tissues(path: Path, column: str = "SMTS") -> SampleTissues:
     tissue: dict[str, str] = {}
     line_of: dict[str, int] = {}
     for number, text in lines[1:]:
-        fields = text.split("\t")
+        fields = text.split(delimiter)
         needed = max(*positions, freeze or 0)
         if len(fields) <= needed:
-            raise _error(path, number, f"at least {needed + 1} tab-separated columns", str(len(fields)))
+            raise _error(path, number, f"at least {needed + 1} columns", str(len(fields)))
         if freeze is not None and fields[freeze] != FREEZE:
             continue
         sample = fields[positions[0]]

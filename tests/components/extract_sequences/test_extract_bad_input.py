@@ -213,7 +213,7 @@ def test_short_row_does_not_hide_behind_a_long_one(tmp_path: Path) -> None:
         ("\tLiver\t", "\t\t", "line 2: expected a tissue for each sample of the expression table, found none for 's1'"),
         ("SMTS", "TISSUE", "line 1: expected a column 'SMTS'"),
         ("s2\tLung", "s1\tLung", "line 3: expected each sample once, found 's1' again"),
-        ("s2\tLung\tRNASEQ", "s2", "line 3: expected at least 3 tab-separated columns, found 1"),
+        ("s2\tLung\tRNASEQ", "s2", "line 3: expected at least 3 columns, found 1"),
         ("RNASEQ", "OMNI", "expected samples (with SMAFRZE = RNASEQ where it is given), found none"),
     ],
 )

@@ -103,6 +103,8 @@ def test_every_layout_gives_the_same_means(tmp_path: Path) -> None:
 
     attributes_path, samples, tpm = write_table(tmp_path)
     attributes = read_sample_tissues(attributes_path)
+    (tmp_path / "attributes.csv").write_text(attributes_path.read_text().replace("\t", ","))
+    assert read_sample_tissues(tmp_path / "attributes.csv").tissue == attributes.tissue
     plain = lines_of(samples, tpm, "\t", "transcript_id gene_id")
     layouts = {
         "a.gct": "#1.2\n40\t12\n" + plain,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -178,3 +179,15 @@ def test_called_frames_are_mostly_the_annotated_ones(shared_transcripts: Transcr
     assert right / len(complete) > 0.92
     non_coding = [item for item in shared_transcripts.values() if item.coding_status == "non_coding"]
     assert sum(longest_orf(dna_codes(item.rna), 100) is not None for item in non_coding) / len(non_coding) < 0.35
+
+
+def test_every_reason_code_is_documented() -> None:
+    """docs/dataset.md names all codes that the extraction's source can give."""
+    root = Path(__file__).parents[3]
+    documented = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", (root / "docs" / "dataset.md").read_text()))
+    sources = "".join(path.read_text() for path in (root / "components" / "extract_sequences").glob("*.py"))
+    given = re.findall(r"reasons\.append\(\"([a-z_]+)\"", sources) + re.findall(
+        r"return \"([a-z]+(?:_[a-z]+)+)\"", sources
+    )
+    assert len(given) > 15
+    assert set(given) <= documented
