@@ -11,233 +11,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from components.sections import (
+    DataParams,
+    EvaluateParams,
+    ExtractParams,
+    FabricateParams,
+    ModelParams,
+    PackageParams,
+    RuntimeParams,
+    Section,
+    TrainParams,
+    ValidateParams,
+)
 from model.errors import InputError
 
 # What says where and how fast, not what: outside every digest.
 UNDIGESTED_SECTIONS = ("data", "runtime")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys, no silent conversion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataParams(Section):
-    """Where the raw files are: a folder, and names in it that differ from the documented ones."""
-
-    folder: str = "data/raw"
-    genome: str | None = None
-    annotation: str | None = None
-    expression: str | None = None
-    sample_attributes: str | None = None
-
-
-class RuntimeParams(Section):
-    """How to run: nothing here may change a result.
-
-    `threads` per process (0 = all cores of the machine); `processes` is the number of training ranks.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=2, ge=0)
-    processes: int = Field(default=1, ge=1)
-
-
-class FabricateParams(Section):
-    """The simulated genome, annotation and expression.
-
-    `window_bp` spaces the genes; None = extract.window_bp. `*_dose` multiply the effects of each modality's elements
-    on log1p TPM (0 = none, and no interaction with them either). Rates are probabilities: `motif_rate` of an element
-    where it counts, `decoy_rate` of one where it does not, `shared_tss_rate` of a transcript to start with another.
-    """
-
-    seed: int = 1
-    transcripts: int = Field(default=10_000, ge=60)
-    contigs: int = Field(default=10, ge=1)
-    window_bp: int | None = Field(default=None, gt=0)
-    noncoding_share: float = Field(default=0.13, ge=0, lt=1)
-    shared_tss_rate: float = Field(default=0.22, ge=0, lt=1)
-    motif_rate: float = Field(default=0.5, gt=0, lt=1)
-    decoy_rate: float = Field(default=0.15, ge=0, le=1)
-    dna_dose: float = Field(default=1.0, ge=0)
-    rna_dose: float = Field(default=1.0, ge=0)
-    protein_dose: float = Field(default=1.0, ge=0)
-    interaction_dose: float = Field(default=1.0, ge=0)
-    transcript_noise_sd: float = Field(default=0.3, ge=0)
-    sample_noise_sd: float = Field(default=0.3, ge=0)
-    samples_per_tissue: int = Field(default=3, ge=1)
-
-
-class ValidateParams(Section):
-    """Thresholds of the data checks; a share is a fraction of 1.
-
-    What falls short of a `min_…` or exceeds a `max_…` of the first group blocks the run; the second group warns.
-    """
-
-    min_transcripts: int = Field(default=1, ge=1)
-    min_matched_share: float = Field(default=0.05, ge=0, le=1)
-    min_contig_share: float = Field(default=0.5, ge=0, le=1)
-    min_tissues: int = Field(default=1, ge=1)
-
-    warn_matched_share: float = Field(default=0.8, ge=0, le=1)
-    warn_unknown_base_share: float = Field(default=0.2, ge=0, le=1)
-    warn_gc_low: float = Field(default=0.25, ge=0, le=1)
-    warn_gc_high: float = Field(default=0.65, ge=0, le=1)
-    warn_rna_bp: int = Field(default=200_000, gt=0)
-    warn_samples_per_tissue: int = Field(default=2, ge=1)
-    warn_tissues: int = Field(default=30, ge=1)
-    warn_tpm_sum_low: float = Field(default=9e5, ge=0)
-    warn_tpm_sum_high: float = Field(default=1.1e6, gt=0)
-    warn_unexpressed_share: float = Field(default=0.5, ge=0, le=1)
-
-
-class SplitParams(Section):
-    """How transcripts are divided; neither a gene nor a family of genes is ever in two splits.
-
-    `policy`: gene (by a hash of the gene; genes that share an RNA or protein go together), family (likewise, with genes
-    of similar proteins), chromosome (`valid_contigs`, `test_contigs`), block (by a hash of contiguous blocks of
-    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train).
-    `min_shared_kmers`: proteins that share this part of their 5-mers are similar. `exclude_overlapping_windows`: leave
-    out transcripts whose DNA window overlaps one of a more held-out split.
-    """
-
-    policy: Literal["gene", "family", "chromosome", "block", "region"] = "gene"
-    seed: int = 0
-    valid_share: float = Field(default=0.05, gt=0, lt=1)
-    test_share: float = Field(default=0.10, gt=0, lt=1)
-    valid_contigs: list[str] = []
-    test_contigs: list[str] = []
-    block_bp: int = Field(default=5_000_000, gt=0)
-    region_splits: dict[str, Literal["train", "valid", "test"]] = {}
-    min_shared_kmers: float = Field(default=0.1, gt=0, le=1)
-    exclude_overlapping_windows: bool = True
-
-
-class ExtractParams(Section):
-    """From annotation to sequences, labels and splits.
-
-    `window_overflow`: pad windows past contig ends with N, or drop those transcripts. `gene_types`, `transcript_types`:
-    only these (empty = all). `min_orf_residues`: call the longest frame of this length where the annotation is silent
-    (None = never). `tissue_column`: SMTS, or SMTSD for subtissues. `tissues`: in this order (empty = the paper's 30 if
-    the data has just these, else sorted). `id_matching`: ways to match transcript ids, tried in this order.
-    """
-
-    window_bp: int = Field(default=512, gt=0)
-    window_overflow: Literal["pad", "drop"] = "pad"
-    gene_types: list[str] = []
-    transcript_types: list[str] = []
-    coding_only: bool = False
-    min_orf_residues: int | None = Field(default=None, ge=1)
-    tissue_column: str = "SMTS"
-    tissues: list[str] = []
-    id_matching: list[Literal["exact", "without_suffix", "versionless"]] = ["exact", "without_suffix", "versionless"]
-    split: SplitParams = SplitParams()
-
-
-class ModelParams(Section):
-    """Which network: a named size, and what of it to change.
-
-    `overrides` are keys of model.config.IsoFormerConfig, nested as there.
-    """
-
-    preset: str = "tiny"
-    modalities: list[Literal["dna", "rna", "protein"]] = ["dna", "rna", "protein"]
-    overrides: dict[str, Any] = {}
-
-
-class TrainParams(Section):
-    """The training recipe; an optimizer step is always `batch_transcripts` transcripts over all processes.
-
-    The paper's: Adam, learning rate 3e-5, batch 64, early stopping on a 5 % validation split.
-    `early_stopping_metric` is read on the validation split after each epoch; the best epoch is kept.
-    `token_mask_rate` hides RNA and protein tokens in training; `ema_decay` averages weights (0 = off).
-    `shuffle_labels` permutes the training labels over transcripts: a control that no gate may bless.
-    """
-
-    seed: int = 0
-    batch_transcripts: int = Field(default=64, ge=1)
-    max_epochs: int = Field(default=50, ge=1)
-    max_steps: int | None = Field(default=None, ge=1)
-    early_stopping_metric: Literal["mse", "r2"] = "mse"
-    patience_epochs: int = Field(default=5, ge=1)
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(default=3e-5, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
-    warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    gradient_clip_norm: float = Field(default=1.0, gt=0)
-    token_mask_rate: float = Field(default=0.0, ge=0, lt=1)
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    checkpoint_every_steps: int = Field(default=500, ge=1)
-    shuffle_labels: bool = False
-
-
-class BaselineParams(Section):
-    """How strong the honest baselines are: they read the central `dna_bp` of the DNA window."""
-
-    dna_bp: int = Field(default=4096, gt=0)
-    kmer_nucleotides: int = Field(default=5, ge=1, le=6)
-    kmer_residues: int = Field(default=2, ge=1, le=2)
-    boosting_components: int = Field(default=8, ge=1)
-    boosting_iterations: int = Field(default=300, ge=1)
-
-
-class GateParams(Section):
-    """What a model needs to be blessed.
-
-    `better_than`: honest baselines whose paired lower bound of R² gained must be above 0. `require_contribution`:
-    modalities whose shuffling across genes must cost R², interval above 0.
-    """
-
-    min_test_genes: int = Field(default=50, ge=1)
-    min_r2: float = 0.1
-    min_spearman: float = 0.2
-    better_than: list[Literal["tissue_mean", "ridge", "boosting", "kmer_ridge"]] = [
-        "tissue_mean",
-        "ridge",
-        "boosting",
-        "kmer_ridge",
-    ]
-    within_gene_above_chance: bool = True
-    require_contribution: list[Literal["dna", "rna", "protein"]] = []
-
-
-class EvaluateParams(Section):
-    """Metrics, baselines and gates.
-
-    `resamples` of genes for intervals of R² and of means over genes; `rank_resamples` for those of Spearman.
-    `contributions`: whether to predict again with each modality shuffled across genes.
-    """
-
-    seed: int = 0
-    resamples: int = Field(default=2000, ge=100)
-    rank_resamples: int = Field(default=500, ge=100)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    contributions: bool = True
-    baselines: BaselineParams = BaselineParams()
-    gates: GateParams = GateParams()
-
-
-class PackageParams(Section):
-    """The Bento and the registry.
-
-    `registry`: a folder or an fsspec address; a location, outside the digest. `golden_transcripts`: test transcripts
-    whose answers the packaged model must reproduce to `tolerance` (log1p TPM). `promote`: "if_better" makes the new
-    version champion where there is none, or where its `promote_metric` on the same dataset exceeds the champion's by
-    more than `promote_margin`.
-    """
-
-    registry: str = "registry"
-    golden_transcripts: int = Field(default=8, ge=1, le=64)
-    tolerance: float = Field(default=1e-4, gt=0)
-    promote: Literal["if_better", "always", "never"] = "if_better"
-    promote_metric: Literal["r2", "spearman"] = "r2"
-    promote_margin: float = Field(default=0.0, ge=0)
 
 
 class Params(Section):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from components.artifacts import open_artifact
-from components.params import DataParams
+from components.sections import DataParams
 from model.errors import InputError
 
 TRUTH = "truth.json"

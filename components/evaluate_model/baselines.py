@@ -13,7 +13,7 @@ from components.evaluate_model.examples import Examples
 from components.evaluate_model.features import FEATURE_CHUNK_ROWS, composition_features, kmer_features
 from components.evaluate_model.metrics import GeneGroups, defined_mean, r2_per_tissue
 from components.evaluate_model.ridge import PENALTIES, Chunks, Ridge, fit_ridges
-from components.params import BaselineParams
+from components.sections import BaselineParams
 
 # Name of each honest baseline, and what it knows, as tables and sentences tell it.
 HONEST = {

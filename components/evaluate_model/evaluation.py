@@ -13,7 +13,7 @@ from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.gates import Evidence, verdict
 from components.evaluate_model.metrics import GeneGroups
 from components.evaluate_model.scores import Scorer, Scores, interval_json, number_json
-from components.params import EvaluateParams
+from components.sections import EvaluateParams
 
 METRICS_SCHEMA_VERSION = 1
 

@@ -10,7 +10,7 @@ from typing import Any
 from components.evaluate_model.baselines import HONEST
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.scores import Scores, number_json
-from components.params import GateParams
+from components.sections import GateParams
 
 MODALITY_NAMES = {"dna": "DNA", "rna": "RNA", "protein": "protein"}
 

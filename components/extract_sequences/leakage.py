@@ -8,7 +8,7 @@ from typing import Any
 
 from components.extract_sequences.families import similar_proteins
 from components.extract_sequences.transcripts import Transcript
-from components.params import SplitParams
+from components.sections import SplitParams
 from model.errors import InputError
 
 _EXAMPLES = 5

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from components.extract_sequences.families import identical_families, join_families, similar_proteins
 from components.extract_sequences.intervals import Coverage, Interval
 from components.extract_sequences.transcripts import Transcript
-from components.params import SplitParams
+from components.sections import SplitParams
 from model.errors import InputError
 
 TRAIN, VALID, TEST = "train", "valid", "test"

@@ -24,8 +24,9 @@ from components.extract_sequences.samples import read_sample_tissues
 from components.extract_sequences.splits import SPLITS, Division, divide
 from components.extract_sequences.table import SCHEMA_VERSION, write_transcripts
 from components.extract_sequences.transcripts import Extraction, Transcript, extract
-from components.params import ExtractParams, Params
+from components.params import Params
 from components.progress import track
+from components.sections import ExtractParams
 from components.sequences import Genome
 from model.errors import InputError
 

@@ -13,7 +13,7 @@ from components.extract_sequences.contig_names import MITOCHONDRIAL, match_conti
 from components.extract_sequences.geometry import Geometry, measure, refuse_outside
 from components.extract_sequences.orf import longest_orf
 from components.extract_sequences.pieces import Annotation, Pieces
-from components.params import ExtractParams
+from components.sections import ExtractParams
 from components.sequences import (
     CODE_N,
     MITOCHONDRIAL_CODE,

@@ -9,7 +9,7 @@ import numpy as np
 from components.fabricate.gene_model import PROMOTER_REACH_BP, Gene, GeneDesign, Interval, Rates
 from components.fabricate.genes import mitochondrial_gene, spliced_gene
 from components.fabricate.genome import BASE_N, reverse_complement
-from components.params import FabricateParams
+from components.sections import FabricateParams
 
 # Transcripts per gene, 1 to 8: 4.4 on average, as in real annotation.
 _TRANSCRIPTS_PER_GENE = (0.06, 0.12, 0.17, 0.18, 0.17, 0.13, 0.10, 0.07)

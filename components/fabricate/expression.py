@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from components.fabricate.signal import TISSUES
-from components.params import FabricateParams
+from components.sections import FabricateParams
 
 TPM_SUM = 1e6
 _ATTRIBUTES = ("SAMPID", "SMATSSCR", "SMCENTER", "SMPTHNTS", "SMRIN", "SMTS", "SMTSD", "SMAFRZE")

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from components.fabricate.motifs import FAMILIES, MODALITIES, MOTIFS, STATES, Modality
-from components.params import FabricateParams
+from components.sections import FabricateParams
 
 # Order and names as in GTEx (SMTS), the order of the published model's outputs.
 TISSUES = (

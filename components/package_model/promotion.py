@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.artifacts import Artifact
-from components.params import PackageParams
 from components.registry import Record, Registry
+from components.sections import PackageParams
 
 
 def register(bento: Artifact, metrics: Mapping[str, Any], policy: PackageParams) -> Record | None:

@@ -25,8 +25,8 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from components.params import TrainParams
 from components.progress import track
+from components.sections import TrainParams
 from components.train_model.checkpoint import (
     Progress,
     load_newest,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from components.params import ExtractParams
 from components.raw_data import RAW_NAMES
+from components.sections import ExtractParams
 from components.validate_data.frames import (
     attribute_frame,
     contig_frame,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.params import ValidateParams
+from components.sections import ValidateParams
 
 Severity = Literal["block", "warn"]
 

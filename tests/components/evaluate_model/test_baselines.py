@@ -13,7 +13,7 @@ from components.evaluate_model.baselines import HONEST, honest_predictions, orac
 from components.evaluate_model.examples import Examples
 from components.evaluate_model.features import composition_features, composition_names, kmer_features
 from components.evaluate_model.metrics import GeneGroups, r2_per_tissue
-from components.params import BaselineParams
+from components.sections import BaselineParams
 from model.errors import InputError
 from model.tokenizers import dna_string
 

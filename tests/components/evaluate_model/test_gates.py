@@ -12,7 +12,7 @@ from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation, evaluate
 from components.evaluate_model.gates import Evidence, verdict
 from components.evaluate_model.scores import HEADINGS, Scores
-from components.params import EvaluateParams, GateParams
+from components.sections import EvaluateParams, GateParams
 
 GOOD = Interval(0.6, 0.55, 0.65)
 BASELINES = ("tissue_mean", "ridge", "boosting", "kmer_ridge")

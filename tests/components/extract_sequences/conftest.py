@@ -10,7 +10,7 @@ import pytest
 from components.extract_sequences.annotation import Annotation, read_annotation
 from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.transcripts import Extraction, Transcript, extract
-from components.params import ExtractParams
+from components.sections import ExtractParams
 from components.sequences import Genome
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

@@ -8,7 +8,7 @@ import pytest
 from small_files import gtf_row
 
 from components.extract_sequences.transcripts import Extraction, Transcript
-from components.params import ExtractParams
+from components.sections import ExtractParams
 from components.sequences import reverse_complement
 from model.tokenizers import dna_codes, dna_string
 

@@ -16,7 +16,7 @@ from components.extract_sequences.annotation import read_annotation
 from components.extract_sequences.families import join_families, similar_proteins
 from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.transcripts import extract
-from components.params import ExtractParams
+from components.sections import ExtractParams
 from components.sequences import Genome
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from components.extract_sequences.intervals import Coverage, read_bed
 from components.extract_sequences.leakage import audit
 from components.extract_sequences.splits import SPLITS, divide
 from components.extract_sequences.transcripts import Transcript
-from components.params import SplitParams
+from components.sections import SplitParams
 from model.errors import InputError
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

@@ -13,7 +13,8 @@ import pytest
 from components.artifacts import AlreadyComplete, open_artifact, write_artifact
 from components.extract_sequences.export_fasta import export_fasta
 from components.extract_sequences.step import run
-from components.params import ExtractParams, Params
+from components.params import Params
+from components.sections import ExtractParams
 from components.sequences import Genome
 from model.errors import InputError
 from model.tokenizers import dna_codes, dna_string

@@ -15,7 +15,8 @@ from components.fabricate.expression import labels_of, simulate_tpm
 from components.fabricate.motifs import FAMILIES, MODALITIES, MOTIFS
 from components.fabricate.signal import ceilings, draw_signal
 from components.fabricate.truth import states_of, truth_of
-from components.params import FabricateParams, load_params
+from components.params import load_params
+from components.sections import FabricateParams
 
 WINDOW_BP = 512
 

@@ -17,8 +17,8 @@ from components.package_model.bento import REQUIREMENTS, pinned_requirements, st
 from components.package_model.golden import golden_items
 from components.package_model.promotion import reason_to_promote
 from components.package_model.step import run
-from components.params import PackageParams
 from components.registry import Registry
+from components.sections import PackageParams
 from model.errors import InputError
 
 BLOCKED = ("torch", "kfp", "pandas", "great_expectations", "onnx", "pyarrow", "safetensors", "sklearn", "scipy")

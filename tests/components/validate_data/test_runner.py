@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from components.params import ValidateParams
+from components.sections import ValidateParams
 from components.validate_data.runner import MAX_OFFENDERS, run_checks
 from components.validate_data.suites import INPUT_OF_SUITE, KEYS, all_checks
 

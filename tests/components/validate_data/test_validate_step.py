@@ -12,8 +12,9 @@ import pytest
 
 from components.artifacts import open_artifact
 from components.fabricate.step import run as fabricate
-from components.params import DataParams, Params, load_params
+from components.params import Params, load_params
 from components.raw_data import find_raw_data
+from components.sections import DataParams
 from components.validate_data.step import run
 from model.errors import InputError
 
