@@ -6,6 +6,13 @@ SHELL := /bin/bash
 TORCH ?= requirements/torch-cpu.txt
 # Your own raw files: make demo DATA=/path/to/folder
 DATA ?=
+# make repro TARGET=train-model: only up to that stage.
+TARGET ?=
+# make images: podman, buildah or docker; a base image by digest; a prefix and a tag that never moves.
+CONTAINER ?= podman
+BASE ?=
+IMAGES ?= localhost/isoformer
+TAG ?= 0.1.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -15,7 +22,7 @@ export BENTOML_DO_NOT_TRACK := True
 export DVC_NO_ANALYTICS := 1
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test test-slow lint bench install constraints clean
+.PHONY: demo test test-slow repro images lint bench install constraints clean
 
 demo: install
 	$(BIN)/isoformer demo $(if $(DATA),--data "$(DATA)")
@@ -25,6 +32,16 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# The same steps by DVC: fabricated data unless data.folder of params.yaml names your own (then: make repro TARGET=package-model).
+repro: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(TARGET)
+
+images: install
+	for target in data train package serve; do \
+	  $(CONTAINER) build --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg REVISION="$$(git rev-parse HEAD)" \
+	    -f components/Dockerfile -t $(IMAGES)-$$target:$(TAG) . ; \
+	done
 
 lint: install
 	$(BIN)/ruff format --check .
