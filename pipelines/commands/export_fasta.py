@@ -10,6 +10,8 @@ import typer
 from pipelines.commands.options import plain_app
 from pipelines.stages import stage
 
+TRANSCRIPTS = Path(stage("extract_sequences").place)
+
 
 def build(command: str) -> typer.Typer:
     """The application of `isoformer export-fasta`."""
@@ -19,9 +21,7 @@ def build(command: str) -> typer.Typer:
 
 
 def export(
-    transcripts: Annotated[Path, typer.Option("--transcripts", help="What extract-sequences wrote.")] = Path(
-        stage("extract_sequences").place
-    ),
+    transcripts: Annotated[Path, typer.Option("--transcripts", help="What extract-sequences wrote.")] = TRANSCRIPTS,
     out: Annotated[Path, typer.Option("--out", help="Folder for rna.fa, cds.fa and protein.fa.")] = Path("fasta"),
 ) -> None:
     """Write the RNA, CDS and protein of every extracted transcript as FASTA."""
