@@ -12,7 +12,7 @@ TARGET ?=
 CONTAINER ?= podman
 BASE ?=
 IMAGES ?= localhost/isoformer
-TAG ?= 0.1.0
+TAG ?= $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo worktree)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -37,9 +37,9 @@ test-slow: install
 repro: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(TARGET)
 
-images: install
+images:
 	for target in data train package serve; do \
-	  $(CONTAINER) build --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  $(CONTAINER) build --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg REVISION="$(TAG)" \
 	    -f components/Dockerfile -t $(IMAGES)-$$target:$(TAG) . ; \
 	done
 
@@ -69,5 +69,6 @@ constraints:
 	uv lock --upgrade
 	uv export --all-extras --no-hashes --no-emit-project --no-header --no-annotate > requirements/constraints.txt
 
+# What can be made again. Models and data stay: artifacts/, data/, registry/ and runs/ are yours.
 clean:
-	rm -rf $(VENV) artifacts work runs registry build *.egg-info
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

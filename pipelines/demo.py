@@ -19,6 +19,7 @@ from typing import Any
 from components.artifacts import open_artifact
 from components.harness import run_step
 from components.params import Params
+from components.raw_data import find_raw_data
 from pipelines.local_run import LocalRun, next_folder, run_locally
 from pipelines.outcome import SIMULATED, evaluation_of, is_blessed, print_outcome, shown
 
@@ -42,6 +43,8 @@ def run_demo(params: Params, *, data: Path | None, runs: Path) -> None:
     Everything, the registry included, lies in a fresh folder below `runs`: a real registry never meets a demo model.
     """
     started = time.monotonic()
+    if data is not None:
+        find_raw_data(data, params.data)
     place = next_folder(runs, "demo")
     say(f"The demo's folder: {shown(place)}")
     if data is None:

@@ -18,6 +18,7 @@ from typing import TextIO
 from components.harness import StepRefusedError
 from components.kubeflow import BEGIN, END, REFUSED
 from components.params import Params
+from components.raw_data import find_raw_data
 from model.errors import InputError
 from pipelines.policy import Cluster
 from pipelines.stages import STAGES
@@ -45,10 +46,13 @@ class LocalRun:
 def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: str) -> LocalRun:
     """Run the pipeline with everything below `out`, which must be empty or absent.
 
-    Raises `StepRefusedError` where a step refuses its input, `StepFailedError` where one fails otherwise.
+    Raises `InputError` where a raw file is missing or `out` is taken, `StepRefusedError` where a step refuses its
+    input, `StepFailedError` where one fails otherwise.
     """
     from kfp import local
 
+    # Refused here at once, and not by a step after the start of its process.
+    find_raw_data(data, params.data)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             where=str(out), expected="an empty or absent folder", found="other files", fix="Choose another --out."

@@ -55,6 +55,11 @@ class Cluster:
     owner: str = "isoformer"
     retries: bool = True
 
+    @property
+    def work_root(self) -> str:
+        """Where steps keep what survives a retry: the mounted claim, or without one a folder any user may write."""
+        return WORK_MOUNT if self.work_claim else "/tmp/isoformer-work"  # noqa: S108 a path in the pod
+
     def image(self, name: str) -> str:
         """The full name of an image: data, train, package or serve."""
         return f"{self.images}-{name}:{self.tag}"

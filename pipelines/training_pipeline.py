@@ -5,7 +5,7 @@ No postponed annotations here: kfp reads the types of the pipeline function's pa
 
 from typing import Any
 
-from pipelines.policy import WORK_MOUNT, Cluster, apply
+from pipelines.policy import Cluster, apply
 from pipelines.stages import stage
 
 NAME = "isoformer-training"
@@ -31,7 +31,9 @@ def build(cluster: Cluster, params_json: str) -> Any:
         return task
 
     @dsl.pipeline(name=NAME, description="Raw genome, annotation and expression to a judged, packaged model.")
-    def training_pipeline(data_uri: str, registry: str, params: str = params_json, work_root: str = WORK_MOUNT) -> None:
+    def training_pipeline(
+        data_uri: str, registry: str, params: str = params_json, work_root: str = cluster.work_root
+    ) -> None:
         settings = {"params": params, "work_root": work_root}
         raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
         raw.set_display_name("raw files")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.artifacts import open_artifact, work_folder, write_artifact, write_json
-from components.harness import StepStoppedError
+from components.harness import THREADING, StepStoppedError
 from components.params import Params
 from components.train_model.plot import plot_history
 from components.train_model.spec import STOPPED, Spec
@@ -50,6 +50,7 @@ def _launch(spec: Path, folder: Path, processes: int) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "components.train_model.worker", str(spec)]
     environment = {
+        **THREADING,
         **os.environ,
         "PYTHONSAFEPATH": "1",
         "OMP_NUM_THREADS": "1",  # the worker sets its own thread count

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_WORK, Data, Overrides, ParamsFile, Preset, Work, plain_app, resolve
+from pipelines.commands.options import (
+    DEFAULT_WORK,
+    Data,
+    Overrides,
+    ParamsFile,
+    Preset,
+    RegistryRoot,
+    Work,
+    plain_app,
+    resolve,
+)
 
 
 def build(command: str) -> typer.Typer:
@@ -50,6 +60,7 @@ def run_pipeline(
     data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder of the run; runs/pipeline-<n>.")] = None,
     work: Work = DEFAULT_WORK,
+    registry: RegistryRoot = None,
     params: ParamsFile = None,
     preset: Preset = None,
     overrides: Overrides = None,
@@ -58,7 +69,7 @@ def run_pipeline(
     from pipelines.local_run import next_folder, run_locally
     from pipelines.outcome import print_outcome
 
-    tree = resolve(params, preset, overrides, data=data)
+    tree = resolve(params, preset, overrides, data=data, registry=registry)
     place = out or next_folder(Path("runs"), "pipeline")
     result = run_locally(tree, data=Path(tree.data.folder), out=place, work=work, registry=tree.package.registry)
     print_outcome(result)
