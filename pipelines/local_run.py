@@ -77,8 +77,17 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
                 raise StepRefusedError(narrator.refused) from None
             tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-_LOG_TAIL_LINES:])
             raise StepFailedError(f"{tail}\nThe whole log: {log}") from error
-    artifacts = {item.output: path for item in _STEPS for path in (out / "kfp").glob(f"*/{item.command}/{item.output}")}
-    return LocalRun(artifacts=artifacts, log=log, seconds=narrator.seconds)
+    return LocalRun(artifacts=_named(out), log=log, seconds=narrator.seconds)
+
+
+def _named(out: Path) -> dict[str, Path]:
+    """Links to the artifacts by output name, straight below `out`: kfp's own folders have long names with a clock."""
+    links = {}
+    for item in _STEPS:
+        for path in (out / "kfp").glob(f"*/{item.command}/{item.output}"):
+            links[item.output] = out / item.output
+            links[item.output].symlink_to(path.relative_to(out))
+    return links
 
 
 def next_folder(parent: Path, name: str) -> Path:
@@ -126,7 +135,8 @@ class _Narrator(io.TextIOBase):
         elif words.startswith(REFUSED):
             self.refused = words.removeprefix(REFUSED)
         elif self._step and words:
-            self._say(f"      {words}")
+            done = re.fullmatch(rf"{self._step}: wrote .* in (\S+ s)", words)
+            self._say(f"      done in {done[1]}" if done else f"      {words}")
 
     def _say(self, text: str) -> None:
         self._screen.write(text + "\n")

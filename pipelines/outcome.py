@@ -62,7 +62,7 @@ def _table(metrics: dict[str, Any]) -> Any:
     ceilings = metrics["ceilings"]
     if ceilings:
         best = max(ceilings.values())
-        reached = metrics["model"]["r2"]["value"] / best
+        reached = max(0.0, metrics["model"]["r2"]["value"] or 0.0) / best
         table.add_row("noise ceiling", f"{best:.3f}", "", "", f"{reached:.0%} of it reached")
     return table
 
@@ -77,8 +77,8 @@ def _figure(figure: dict[str, Any]) -> str:
 
 def shown(path: Path) -> str:
     """The path as a user would type it: from the current folder where it lies below."""
-    resolved = path.resolve()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
+    place = path.absolute()
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def _read(artifact: Artifact, name: str) -> dict[str, Any]:
