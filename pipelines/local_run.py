@@ -72,11 +72,11 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
             with _listening(narrator):
                 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str((out / "kfp").resolve()))
                 build(Cluster(retries=False), arguments["params"])(**arguments)
-        except RuntimeError as error:
+        except RuntimeError:
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None
             tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-_LOG_TAIL_LINES:])
-            raise StepFailedError(f"{tail}\nThe whole log: {log}") from error
+            raise StepFailedError(f"{tail}\nThe whole log: {log}") from None
     return LocalRun(artifacts=_named(out), log=log, seconds=narrator.seconds)
 
 
