@@ -43,6 +43,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         history = json.loads((result / "history.json").read_text(encoding="utf-8"))
         plot_history(history, writer.payload / "loss.png")
         writer.run["throughput"] = json.loads((result / "throughput.json").read_text(encoding="utf-8"))
+    # The artifact holds what counts. Kept, the result would be taken for that of a later run with other code.
+    shutil.rmtree(folder)
 
 
 def _launch(spec: Path, folder: Path, processes: int) -> None:

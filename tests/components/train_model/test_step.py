@@ -37,6 +37,8 @@ def test_the_same_run_again_gives_the_same_bytes(
 ) -> None:
     run({"transcripts": transcripts}, sanity_params, tmp_path / "model", tmp_path / "work")
     assert digest_of(tmp_path / "model") == digest_of(model)
+    # A finished run leaves nothing that a later one, with changed code, could take for its own.
+    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
     with pytest.raises(AlreadyComplete):
         run({"transcripts": transcripts}, sanity_params, tmp_path / "model", tmp_path / "work")
 
