@@ -67,7 +67,7 @@ $(STAMP): pyproject.toml requirements/constraints.txt $(TORCH)
 # Resolve the pins anew; uv.lock records index addresses and stays out of the repository.
 constraints:
 	uv lock --upgrade
-	uv export --all-extras --no-hashes --no-emit-project --no-header --no-annotate > requirements/constraints.txt
+	uv export --all-extras --all-groups --no-hashes --no-emit-project --no-header --no-annotate > requirements/constraints.txt
 
 # What can be made again. Models and data stay: artifacts/, data/, registry/ and runs/ are yours.
 clean:
