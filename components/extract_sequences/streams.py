@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
+from components.background import ahead
 from model.errors import InputError
 
 READ_BYTES = 1 << 20
@@ -25,7 +26,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 _BGZF_HEADER = struct.Struct("<12sBBHH")
 _BGZF_START = b"\x1f\x8b\x08\x04"
 _THREADS = 2
-T = TypeVar("T")
 
 
 class _TruncatedError(Exception):
@@ -85,15 +85,6 @@ def _content(path: Path) -> Iterator[bytes]:
 def _plain(handle: BinaryIO) -> Iterator[bytes]:
     while piece := handle.read(READ_BYTES):
         yield piece
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, none of them None, each made in a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, items, None)
-        while (item := waiting.result()) is not None:
-            waiting = pool.submit(next, items, None)
-            yield item
 
 
 def _in_order(make: Callable[[list[bytes]], bytes], groups: Iterator[list[bytes]]) -> Iterator[bytes]:

@@ -104,6 +104,8 @@ def _reason_to_drop(
     annotation: Annotation, geometry: Geometry, number: int, contig: str, params: ExtractParams
 ) -> str | None:
     naming = annotation.naming[number]
+    if number in annotation.trans_spliced:
+        return "trans_spliced"
     if not geometry.rna_length[number]:
         return "no_exons"
     if not contig:
