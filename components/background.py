@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def available_cores() -> int:
 
 
 class ForkedItems(Generic[T]):
-    """What `make()` yields, none of it None, made in a forked process that starts at once and stays one item ahead.
+    """What `make()` yields, made in a forked process that starts at once.
 
     An exception of `make` is raised here when its turn comes. A context manager: leaving it ends the process.
     """
@@ -67,9 +68,6 @@ class ForkedItems(Generic[T]):
         self._process.close()
 
     def __iter__(self) -> Iterator[T]:
-        return ahead(self._received())
-
-    def _received(self) -> Iterator[T]:
         while True:
             try:
                 kind, item = self._receiver.recv()
@@ -101,7 +99,17 @@ def iterate_forked(make: Callable[[], Iterable[T]]) -> Iterator[T]:
         yield from ahead(iter(make()))
         return
     with ForkedItems(make) as items:
-        yield from items
+        yield from ahead(iter(items))
+
+
+@contextmanager
+def started(function: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Start `function()` in a forked process where that can be done; what is yielded gives its result when called."""
+    if not can_fork():
+        yield function
+        return
+    with ForkedItems(lambda: [function()]) as items:
+        yield lambda: next(iter(items))
 
 
 def map_forked(function: Callable[[T], Any], arguments: Sequence[T], processes: int) -> list[Any]:
@@ -110,14 +118,12 @@ def map_forked(function: Callable[[T], Any], arguments: Sequence[T], processes: 
         return [function(argument) for argument in arguments]
     shares = [range(first, len(arguments), processes) for first in range(min(processes, len(arguments)))]
     results: list[Any] = [None] * len(arguments)
-    workers = [
-        ForkedItems(lambda share=share: ((index, function(arguments[index])) for index in share)) for share in shares
-    ]
-    try:
+    with ExitStack() as stack:
+        workers = []
+        for share in shares:
+            items = ((index, function(arguments[index])) for index in share)
+            workers.append(stack.enter_context(ForkedItems(lambda items=items: items)))
         for worker in workers:
             for index, result in worker:
                 results[index] = result
-    finally:
-        for worker in workers:
-            worker.__exit__()
     return results

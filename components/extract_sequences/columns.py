@@ -86,11 +86,10 @@ class Rows:
     def like_before(self, column: int, size: int) -> np.ndarray:
         """Whether the `size` bytes from a column's start are those of the row before, bool (R,), at most 8 more."""
         start = self.edges[:, column]
-        whole = np.full(len(start), _WORD_BYTES)
         same = np.ones(len(start), dtype=bool)
         same[:1] = False
         for place in range(0, size, _WORD_BYTES):
-            word = words(self.codes, start + place, whole)
+            word = words(self.codes, start + place)
             same[1:] &= word[1:] == word[:-1]
         return same
 
@@ -104,19 +103,24 @@ class Rows:
         )
 
 
-def words(codes: np.ndarray, start: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """The `width` (R,) ≤ 8 bytes from `start` (R,) as little-endian uint64 (R,), zeros behind them and past the end."""
+def words(codes: np.ndarray, start: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
+    """The `width` (R,) ≤ 8 bytes from `start` (R,), eight if None, as little-endian uint64 (R,), zeros behind them.
+
+    Past the end of `codes` are zeros, too.
+    """
     if len(codes) < _WORD_BYTES:
         codes = np.concatenate([codes, np.zeros(_WORD_BYTES, dtype=np.uint8)])
     last = len(codes) - _WORD_BYTES
     overlapping = np.ndarray((last + 1,), dtype="<u8", buffer=codes, strides=(1,))
     if int(start.max(initial=0)) <= last:
-        return overlapping[start] & _FIRST_BYTES[width]
+        found = overlapping[start]
+        return found if width is None else found & _FIRST_BYTES[width]
     clipped = np.minimum(start, last)
     past = np.minimum(start - clipped, _WORD_BYTES)
     # Shifting a word by all its bits is undefined.
-    shifted = np.where(past < _WORD_BYTES, overlapping[clipped] >> (past % _WORD_BYTES * 8).astype(np.uint64), 0)
-    return shifted & _FIRST_BYTES[width]
+    shift = (past % _WORD_BYTES * 8).astype(np.uint64)
+    found = np.where(past < _WORD_BYTES, overlapping[clipped] >> shift, np.uint64(0))
+    return found if width is None else found & _FIRST_BYTES[width]
 
 
 def _decimals(codes: np.ndarray, start: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

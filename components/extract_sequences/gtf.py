@@ -33,6 +33,8 @@ class GtfDialect:
         self._numbers: dict[bytes, int] = {}
         self._row_of_transcript: dict[int, int] = {}
         self._learned: list[Learned] = []
+        # Of the last block: attributes of transcript rows up to the id, and the number.
+        self._beginnings: dict[bytes, int] = {}
 
     def wants(self, feature: str) -> bool:
         """Whether rows of a feature that is no piece say something of names."""
@@ -44,9 +46,12 @@ class GtfDialect:
         counts: list[int] = []
         # Rows of one transcript follow each other and mostly begin alike, up to the id: only the first is looked at.
         _, size = self._transcript_of(rows, 0)
-        firsts = np.flatnonzero(~rows.like_before(ATTRIBUTES, size)).tolist()
-        for first, end in zip(firsts, [*firsts[1:], len(rows)], strict=True):
-            number, needed = self._transcript_of(rows, first)
+        firsts = np.flatnonzero(~rows.like_before(ATTRIBUTES, size))
+        starts = rows.edges[firsts, ATTRIBUTES].tolist()
+        ends = [*firsts[1:].tolist(), len(rows)]
+        for first, end, start in zip(firsts.tolist(), ends, starts, strict=True):
+            known = self._beginnings.get(rows.block[start : start + size])
+            number, needed = self._transcript_of(rows, first) if known is None else (known, size)
             if needed <= size:
                 numbers.append(number)
                 counts.append(end - first)
@@ -70,6 +75,7 @@ class GtfDialect:
 
     def describe(self, rows: Rows, features: list[str]) -> None:
         """Learn the attributes of transcript and gene rows; a second row of a transcript raises `InputError`."""
+        self._beginnings.clear()
         for row, feature in enumerate(features):
             text = rows.field(row, ATTRIBUTES)
             if feature == "gene":
@@ -79,13 +85,15 @@ class GtfDialect:
 
     def _described(self, rows: Rows, row: int) -> int:
         """Number of the transcript that a row describes."""
-        found = _transcript_id(rows.block, int(rows.edges[row, ATTRIBUTES]), int(rows.edges[row, ATTRIBUTES + 1]))
+        start = int(rows.edges[row, ATTRIBUTES])
+        found = _transcript_id(rows.block, start, int(rows.edges[row, ATTRIBUTES + 1]))
         if found is None:
             raise _without_transcript(rows, row)
-        name, _ = found
+        name, after = found
         number = self._numbers.get(name)
         if number is None:
             number = self._new(name)
+        self._beginnings[rows.block[start:after]] = number
         before = self._row_of_transcript.setdefault(number, int(rows.line[row]))
         if before != rows.line[row] and _TRANS_SPLICING not in rows.field(row, ATTRIBUTES):
             raise InputError(

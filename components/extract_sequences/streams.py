@@ -18,9 +18,10 @@ from components.background import ahead
 from model.errors import InputError
 
 READ_BYTES = 1 << 20
-BLOCK_BYTES = 1 << 24
+# Small enough for a CPU's cache, large enough for numpy.
+BLOCK_BYTES = 1 << 22
 # No single step of decompression gives more, however well the data was compressed.
-_MAX_PIECE_BYTES = 1 << 24
+_MAX_PIECE_BYTES = BLOCK_BYTES
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 16 + zlib.MAX_WBITS
 _BGZF_HEADER = struct.Struct("<12sBBHH")
