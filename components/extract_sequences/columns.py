@@ -185,6 +185,9 @@ def split_rows(path: Path, block: bytes, lines_before: int) -> Rows:
     A row that has not nine columns raises `InputError` with its line.
     """
     codes = np.frombuffer(block, dtype=np.uint8)
+    edges = _plain_edges(codes)
+    if edges is not None:
+        return Rows(path, block, codes, edges, lines_before + 1 + np.arange(len(edges)), len(edges))
     ends = np.flatnonzero(codes == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     # A carriage return before the line end is not part of the last column.
@@ -198,6 +201,19 @@ def split_rows(path: Path, block: bytes, lines_before: int) -> Rows:
     if len(line):
         edges[:, 1:COLUMNS] = _inner_edges(path, block, tabs, line, starts[data], bare_ends[data])
     return Rows(path, block, codes, edges, line, len(ends))
+
+
+def _plain_edges(codes: np.ndarray) -> np.ndarray | None:
+    """Edges of rows, int64 (R, 10), where each line is one and none ends with a carriage return, else None."""
+    marks = np.flatnonzero(codes <= ord("\r"))
+    if not len(marks) or len(marks) % COLUMNS:
+        return None
+    marks = marks.reshape(-1, COLUMNS)
+    starts = np.concatenate([[0], marks[:-1, -1] + 1])
+    rows = (codes[marks[:, :-1]] == ord("\t")).all() and (codes[marks[:, -1]] == ord("\n")).all()
+    if not rows or (codes[starts] == ord("#")).any() or marks[-1, -1] != len(codes) - 1:
+        return None
+    return np.concatenate([starts[:, None], marks + 1], axis=1)
 
 
 def _inner_edges(
