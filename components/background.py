@@ -9,9 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _send_items(receiver: Connection, sender: Connection, make: Callable[[], Ite
         sender.send((_ERROR, error))
 
 
-def iterate_forked(make: Callable[[], Iterable[T]]) -> Iterator[T]:
+def iterate_forked(make: Callable[[], Iterable[T]]) -> Generator[T, None, None]:
     """What `make()` yields, none of it None, made in a forked process where that can be done, else in a thread."""
     if not can_fork():
         yield from ahead(iter(make()))
@@ -118,11 +119,12 @@ def map_forked(function: Callable[[T], Any], arguments: Sequence[T], processes: 
         return [function(argument) for argument in arguments]
     shares = [range(first, len(arguments), processes) for first in range(min(processes, len(arguments)))]
     results: list[Any] = [None] * len(arguments)
+
+    def of_share(share: range) -> Iterator[tuple[int, Any]]:
+        return ((index, function(arguments[index])) for index in share)
+
     with ExitStack() as stack:
-        workers = []
-        for share in shares:
-            items = ((index, function(arguments[index])) for index in share)
-            workers.append(stack.enter_context(ForkedItems(lambda items=items: items)))
+        workers = [stack.enter_context(ForkedItems(partial(of_share, share))) for share in shares]
         for worker in workers:
             for index, result in worker:
                 results[index] = result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def read_annotation(path: Path) -> Annotation:
     return annotation
 
 
-def _read(path: Path) -> Iterator[Any]:
+def _read(path: Path) -> Generator[Any, None, None]:
     """A `_Header`, then a `SortedRows` by block."""
     rows = _data_rows(path)
     first = next(rows, None)

@@ -1,7 +1,4 @@
-"""The nine tab-separated columns of GTF and GFF3, found in a block of text with numpy instead of line by line.
-
-Fields are read eight bytes at a time, as one unsigned integer per row.
-"""
+"""The nine tab-separated columns of GTF and GFF3, found in a block of text with numpy instead of line by line."""
 
 from __future__ import annotations
 
@@ -10,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from components.extract_sequences.digits import WORD_BYTES, integers, words
 from model.errors import InputError
 
 COLUMNS = 9
 CONTIG, SOURCE, FEATURE, START, END, SCORE, STRAND, FRAME, ATTRIBUTES = range(COLUMNS)
 _MAX_DIGITS = 18
-_WORD_BYTES = 8
-# The first 0 to 8 bytes of a little-endian word, and as many zeros as letters.
-_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(_WORD_BYTES + 1)], dtype=np.uint64)
-_ZEROS = _FIRST_BYTES & np.uint64(0x3030303030303030)
 # Multipliers of the hash by which equal names are found; fixed, so that every run does the same.
 _WEIGHTS = np.random.default_rng(20_240_614).integers(1, 2**63, 512, dtype=np.uint64) | np.uint64(1)
 
@@ -60,7 +54,7 @@ class Rows:
         """A column of positive integers, int64 (R,); another content raises `InputError` with its line."""
         start, width = self._span(column)
         self._refuse_numbers(column, (width < 1) | (width > _MAX_DIGITS))
-        values, bad = _decimals(self.codes, start, width)
+        values, bad = integers(self.codes, start, width)
         self._refuse_numbers(column, bad | (values < 1))
         return values
 
@@ -77,9 +71,9 @@ class Rows:
         """Hashes uint64 (R,) that tell the different values of a column apart."""
         start, width = self._span(column)
         hashes = width.astype(np.uint64) * _WEIGHTS[-1]
-        longest = min(int(width.max(initial=0)), _WORD_BYTES * (len(_WEIGHTS) - 1))
-        for number, place in enumerate(range(0, longest, _WORD_BYTES)):
-            inside = np.clip(width - place, 0, _WORD_BYTES)
+        longest = min(int(width.max(initial=0)), WORD_BYTES * (len(_WEIGHTS) - 1))
+        for number, place in enumerate(range(0, longest, WORD_BYTES)):
+            inside = np.clip(width - place, 0, WORD_BYTES)
             hashes += words(self.codes, start + place, inside) * _WEIGHTS[number]
         return hashes
 
@@ -88,7 +82,7 @@ class Rows:
         start = self.edges[:, column]
         same = np.ones(len(start), dtype=bool)
         same[:1] = False
-        for place in range(0, size, _WORD_BYTES):
+        for place in range(0, size, WORD_BYTES):
             word = words(self.codes, start + place)
             same[1:] &= word[1:] == word[:-1]
         return same
@@ -101,51 +95,6 @@ class Rows:
             found=found,
             fix="Correct the annotation or fetch it again.",
         )
-
-
-def words(codes: np.ndarray, start: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
-    """The `width` (R,) ≤ 8 bytes from `start` (R,), eight if None, as little-endian uint64 (R,), zeros behind them.
-
-    Past the end of `codes` are zeros, too.
-    """
-    if len(codes) < _WORD_BYTES:
-        codes = np.concatenate([codes, np.zeros(_WORD_BYTES, dtype=np.uint8)])
-    last = len(codes) - _WORD_BYTES
-    overlapping = np.ndarray((last + 1,), dtype="<u8", buffer=codes, strides=(1,))
-    if int(start.max(initial=0)) <= last:
-        found = overlapping[start]
-        return found if width is None else found & _FIRST_BYTES[width]
-    clipped = np.minimum(start, last)
-    past = np.minimum(start - clipped, _WORD_BYTES)
-    # Shifting a word by all its bits is undefined.
-    shift = (past % _WORD_BYTES * 8).astype(np.uint64)
-    found = np.where(past < _WORD_BYTES, overlapping[clipped] >> shift, np.uint64(0))
-    return found if width is None else found & _FIRST_BYTES[width]
-
-
-def _decimals(codes: np.ndarray, start: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers int64 (R,) written with `width` (R,) ≥ 1 digits, and where there is another letter, bool (R,)."""
-    tail = np.minimum(width, _WORD_BYTES)
-    missing = _WORD_BYTES - tail
-    word = words(codes, start + width - tail, tail) << (missing * 8).astype(np.uint64) | _ZEROS[missing]
-    high = np.uint64(0xF0F0F0F0F0F0F0F0)
-    threes = np.uint64(0x3030303030303030)
-    # A digit is 0x30 to 0x39: its high half is 3, and still is when 6 is added.
-    bad = ((word & high) != threes) | (((word + np.uint64(0x0606060606060606)) & high) != threes)
-    values = _eight_digits(word - threes).astype(np.int64)
-    more = np.flatnonzero(width > _WORD_BYTES)
-    if len(more):
-        leading, bad_leading = _decimals(codes, start[more], width[more] - _WORD_BYTES)
-        values[more] += leading * 10**_WORD_BYTES
-        bad[more] |= bad_leading
-    return values, bad
-
-
-def _eight_digits(digits: np.ndarray) -> np.ndarray:
-    """Values of words of eight digits 0 to 9, the first in the lowest byte: pairs, then fours, then all are joined."""
-    pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
-    fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
-    return (fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
 
 
 class NameNumbers:
@@ -208,12 +157,12 @@ def _plain_edges(codes: np.ndarray) -> np.ndarray | None:
     marks = np.flatnonzero(codes <= ord("\r"))
     if not len(marks) or len(marks) % COLUMNS:
         return None
-    marks = marks.reshape(-1, COLUMNS)
-    starts = np.concatenate([[0], marks[:-1, -1] + 1])
-    rows = (codes[marks[:, :-1]] == ord("\t")).all() and (codes[marks[:, -1]] == ord("\n")).all()
-    if not rows or (codes[starts] == ord("#")).any() or marks[-1, -1] != len(codes) - 1:
+    ends = marks.reshape(-1, COLUMNS)
+    starts = np.concatenate([[0], ends[:-1, -1] + 1])
+    rows = (codes[ends[:, :-1]] == ord("\t")).all() and (codes[ends[:, -1]] == ord("\n")).all()
+    if not rows or (codes[starts] == ord("#")).any():
         return None
-    return np.concatenate([starts[:, None], marks + 1], axis=1)
+    return np.concatenate([starts[:, None], ends + 1], axis=1)
 
 
 def _inner_edges(

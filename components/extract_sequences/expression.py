@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.extract_sequences.expression_table import Table, open_table, table_error
+from components.extract_sequences.expression_table import Rows, Table, open_table, table_error
 from components.extract_sequences.samples import SampleTissues, TissueColumns, tissue_columns
 
 # Sample ids of fabricated tables begin so, where those of GTEx begin with GTEX-.
@@ -100,7 +100,8 @@ def _parts(table: Table, averaging: _Averaging) -> Iterator[_Part]:
 
     def average(block: bytes, lines_before: int) -> _Part:
         rows = table.parse(block, lines_before)
-        return _Part(rows.ids, rows.line, averaging.sums(rows.tpm), rows.tpm.sum(axis=0))
+        sample_sums = np.bincount(rows.sample, rows.tpm, minlength=len(table.samples))
+        return _Part(rows.ids, rows.line, averaging.sums(rows), sample_sums)
 
     waiting: deque[Future[_Part]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -125,19 +126,15 @@ class _Averaging:
         for tissue in range(self._tissues):
             mine = columns.tissue_of == tissue
             rank[mine] = np.arange(mine.sum())
-        group = np.where(columns.tissue_of >= 0, 2 * columns.tissue_of + rank % 2, 2 * self._tissues)
-        order = np.argsort(group, kind="stable")
-        self._counts = np.bincount(group, minlength=2 * self._tissues + 1)[: 2 * self._tissues]
-        self._present = np.flatnonzero(self._counts)
-        self._starts = np.searchsorted(group[order], self._present)
-        self._order = order[: int(self._counts.sum())]
+        # Samples of tissues that are not wanted come last, in a group that is not kept.
+        self._group = np.where(columns.tissue_of >= 0, 2 * columns.tissue_of + rank % 2, 2 * self._tissues)
+        self._counts = np.bincount(self._group, minlength=2 * self._tissues + 1)[: 2 * self._tissues]
 
-    def sums(self, tpm: np.ndarray) -> np.ndarray:
-        """Sums (rows, 2 × tissues) of TPM (rows, samples)."""
-        sums = np.zeros((len(tpm), 2 * self._tissues))
-        for row, values in enumerate(tpm):
-            sums[row, self._present] = np.add.reduceat(values[self._order], self._starts)
-        return sums
+    def sums(self, rows: Rows) -> np.ndarray:
+        """Sums (rows, 2 × tissues) of TPM."""
+        groups = 2 * self._tissues + 1
+        sums = np.bincount(rows.row * groups + self._group[rows.sample], rows.tpm, minlength=len(rows.ids) * groups)
+        return sums.reshape(len(rows.ids), groups)[:, :-1]
 
     def means(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (R, T) and half means (2, R, T) of all sums (R, 2 × tissues)."""

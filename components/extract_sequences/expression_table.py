@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +11,38 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from components.extract_sequences.digits import WORD_BYTES, decimals
 from components.extract_sequences.streams import read_blocks
 from model.errors import InputError
 
 # What may stand before the samples; the transcript's id comes first.
 ID_COLUMNS = (("transcript_id", "gene_id"), ("Name", "Description"), ("transcript_id",), ("Name",), ("target_id",))
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 20
 _PARQUET_ROWS = 256
+_LINE_END, _ZERO = b"\n0"
+_NUMBER = re.compile(rb"[0-9.eE+-]+")
 _MARK = -1
 
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows: `tpm` float64 (R, samples), not negative; `line` int64 (R,), where each stands in its file."""
+    """R rows; `line` int64 (R,), where each stands in its file.
+
+    Of TPM only what is not zero, which most is: `tpm` float64 (V,) above 0, its `row` and `sample` int64 (V,), rows
+    ascending and samples ascending within them.
+    """
 
     ids: list[str]
     line: np.ndarray
     tpm: np.ndarray
+    row: np.ndarray
+    sample: np.ndarray
+
+    @staticmethod
+    def of_dense(ids: list[str], line: np.ndarray, tpm: np.ndarray) -> Rows:
+        """From TPM float64 (R, samples)."""
+        row, sample = np.nonzero(tpm)
+        return Rows(ids, line, tpm[row, sample], row, sample)
 
 
 class Table(Protocol):
@@ -96,6 +112,38 @@ class TextTable:
 
     def parse(self, block: bytes, lines_before: int) -> Rows:
         """Rows of a block of whole lines."""
+        rows = self.parse_plain(block, lines_before)
+        return self.parse_any(block, lines_before) if rows is None else rows
+
+    def parse_plain(self, block: bytes, lines_before: int) -> Rows | None:
+        """Rows of a block where each line has its columns and plain numbers, else None."""
+        codes = np.frombuffer(block, dtype=np.uint8)
+        columns = self._id_columns + len(self.samples)
+        is_end = (codes == self._delimiter[0]) | (codes == _LINE_END)
+        ends = np.flatnonzero(is_end)
+        rows, rest = divmod(len(ends), columns)
+        line_ends = ends[columns - 1 :: columns]
+        if rest or (codes[line_ends] != _LINE_END).any() or np.count_nonzero(codes == _LINE_END) != rows:
+            return None
+        # Ends of fields that are more than a single 0.
+        is_end[2:] &= (codes[1:-1] != _ZERO) | ~is_end[:-2]
+        told = is_end[ends].reshape(rows, columns)
+        told[:, : self._id_columns] = False
+        field = np.flatnonzero(told)
+        end = ends[field]
+        tpm = _plain_numbers(block, codes, end, end - ends[field - 1] - 1)
+        if tpm is None:
+            return None
+        starts = [0, *(line_ends[:-1] + 1).tolist()]
+        first = ends[::columns].tolist()
+        ids = [block[start:end].decode("utf-8", "replace") for start, end in zip(starts, first, strict=True)]
+        row, column = np.divmod(field, columns)
+        keep = slice(None) if tpm.all() else tpm > 0  # zeros may be written 0.0
+        line = np.arange(lines_before + 1, lines_before + 1 + rows)
+        return Rows(ids, line, tpm[keep], row[keep], column[keep] - self._id_columns)
+
+    def parse_any(self, block: bytes, lines_before: int) -> Rows:
+        """Rows of a block of whole lines, whatever is in them; slower than `parse_plain`, with the same result."""
         ids: list[str] = []
         sections: list[bytes] = []
         numbers: list[int] = []
@@ -111,11 +159,11 @@ class TextTable:
             sections.append(fields[-1])
             numbers.append(number)
         if not ids:
-            return Rows(ids, np.empty(0, dtype=np.int64), np.empty((0, len(self.samples))))
+            return Rows.of_dense(ids, np.empty(0, dtype=np.int64), np.empty((0, len(self.samples))))
         tpm = _numbers(sections, delimiter, len(self.samples))
         if tpm is None:
             raise self._first_error(sections, numbers)
-        return Rows(ids, np.array(numbers, dtype=np.int64), tpm)
+        return Rows.of_dense(ids, np.array(numbers, dtype=np.int64), tpm)
 
     def _first_error(self, sections: list[bytes], lines: list[int]) -> InputError:
         """Which row has not as many values as there are samples, or a value that is no TPM."""
@@ -132,6 +180,19 @@ class TextTable:
     def _wrong_width(self, columns: int, line: int) -> InputError:
         expected = f"{self._id_columns + len(self.samples):,} columns"
         return table_error(self.path, line, expected, f"{columns:,}")
+
+
+def _plain_numbers(block: bytes, codes: np.ndarray, end: np.ndarray, width: np.ndarray) -> np.ndarray | None:
+    """TPM float64 (V,) of fields of `width` (V,) before `end` (V,), None if one is not a number or below 0."""
+    if (width < 1).any() or (end < WORD_BYTES).any():
+        return None
+    tpm, good = decimals(codes, end, width)
+    for place in np.flatnonzero(~good).tolist():
+        field = block[end[place] - width[place] : end[place]]
+        if not (_NUMBER.fullmatch(field) and _is_tpm(field)):
+            return None
+        tpm[place] = float(field)
+    return tpm
 
 
 def _numbers(sections: list[bytes], delimiter: bytes, samples: int) -> np.ndarray | None:
@@ -207,7 +268,7 @@ class ParquetTable:
             row, column = bad[0].tolist()
             expected = f"TPM of sample {self.samples[column]!r}, a number not below 0"
             raise table_error(self.path, int(line[row]), expected, repr(tpm[row, column].item()))
-        return Rows([str(name) for name in block.column(0).to_pylist()], line, tpm)
+        return Rows.of_dense([str(name) for name in block.column(0).to_pylist()], line, tpm)
 
 
 def table_error(path: Path, line: int, expected: str, found: str) -> InputError:

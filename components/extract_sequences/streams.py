@@ -19,7 +19,7 @@ from model.errors import InputError
 
 READ_BYTES = 1 << 20
 # Small enough for a CPU's cache, large enough for numpy.
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20
 # No single step of decompression gives more, however well the data was compressed.
 _MAX_PIECE_BYTES = BLOCK_BYTES
 _GZIP_MAGIC = b"\x1f\x8b"
