@@ -46,7 +46,8 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         empty = False
         pieces.append(piece)
         size += len(piece)
-        if size < block_bytes:
+        # Pieces of one long line, as of a chromosome that is not wrapped, are joined once, not with each new piece.
+        if size < block_bytes or b"\n" not in piece:
             continue
         text = b"".join(pieces)
         cut = text.rfind(b"\n") + 1

@@ -36,6 +36,19 @@ def test_means_of_real_gtex_v8_are_those_computed_elsewhere(shared: Path) -> Non
             assert table.columns.samples_per_tissue[tissue] == int(expected[name, "n"][tissue])
 
 
+def test_subtissues_are_an_option(shared: Path) -> None:
+    """SMTSD: the 54 of GTEx v8; weighted by their samples they make the means of the 30 tissues."""
+    names = shared / "gtex_real" / "GTEx_v8_SampleAttributesDS.RNASEQ_subset.txt.gz"
+    path = shared / "gtex_real" / "GTEx_v8_transcript_tpm.HK1.gct.gz"
+    fine = read_expression(path, read_sample_tissues(names, "SMTSD"))
+    coarse = read_expression(path, read_sample_tissues(names))
+    assert len(fine.tissues) == 54
+    brain = [number for number, name in enumerate(fine.tissues) if name.startswith("Brain - ")]
+    weights = np.array(list(fine.columns.samples_per_tissue.values()))[brain]
+    expected = np.average(fine.mean_tpm[:, brain], axis=1, weights=weights)
+    np.testing.assert_allclose(coarse.mean_tpm[:, coarse.tissues.index("Brain")], expected, rtol=1e-12)
+
+
 def test_samples_that_are_not_in_the_rna_freeze_are_left_out(shared: Path) -> None:
     """The two real rows at the head of GTEx's table are of other assays: nothing is left of them."""
     with pytest.raises(InputError, match="found none"):

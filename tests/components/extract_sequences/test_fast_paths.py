@@ -211,6 +211,22 @@ def test_tables_are_read_the_same_by_both_ways(
         raise AssertionError("the fast way did not read a plain block")
 
 
+@quick
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.integers(1, 80))
+def test_blocks_are_the_file_in_whole_lines(tmp_path: Path, lengths: list[int], size: int) -> None:
+    """Lines shorter and longer than a block, from pieces of any size."""
+    from unittest.mock import patch
+
+    from components.extract_sequences import streams
+
+    content = b"".join(b"A" * length + b"\n" for length in lengths)
+    (tmp_path / "f").write_bytes(content)
+    with patch.object(streams, "READ_BYTES", max(1, size // 3)):
+        blocks = list(streams.read_blocks(tmp_path / "f", size))
+    assert b"".join(blocks) == content
+    assert all(block.endswith(b"\n") for block in blocks)
+
+
 @pytest.mark.parametrize("name", ["demo.gtf.gz", "chr2_chr8_part.gencode.gff3.gz"])
 def test_annotation_read_in_two_processes_is_the_same(shared: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names, places and pieces, with the default block size and with many small blocks."""
