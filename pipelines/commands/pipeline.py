@@ -42,7 +42,12 @@ CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Bundle of certif
 def build(command: str) -> typer.Typer:
     """The application of `isoformer pipeline`."""
     app = plain_app("Compile a Kubeflow pipeline, run it on this machine, or submit it to a cluster.")
-    for name, function in (("compile", compile_pipeline), ("run", run_pipeline), ("submit", submit), ("status", status)):
+    for name, function in (
+        ("compile", compile_pipeline),
+        ("run", run_pipeline),
+        ("submit", submit),
+        ("status", status),
+    ):
         app.command(name)(function)
     return app
 
