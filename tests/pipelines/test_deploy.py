@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes 1.36 and the Kubeflow Trainer take: every field known, every container locked down."""
+"""The manifests are what Kubernetes 1.36 and the Kubeflow Trainer take: fields known, containers locked down."""
 
 from __future__ import annotations
 
