@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from components.artifacts import MANIFEST, PAYLOAD
 from components.children import end_with_owner
 from components.harness import EXIT_STOPPED, StepStoppedError, reason_of, run_step
+from components.optional_data import find_optional_data
 from components.params import Params
 from components.raw_data import find_raw_data, find_truth
 from components.run_notes import RUN_VARIABLE, note
@@ -38,7 +39,8 @@ def run_component(
     """Run a step in its pod.
 
     `inputs["raw"]` is the folder of the raw files, all others are artifacts: with a model among them, only the truth
-    about simulated data is looked for in it. `params` is `Params.to_json`; `registry` beats
+    about simulated data is looked for in it; with a validation, what a user may give beside the raw files too.
+    `params` is `Params.to_json`; `registry` beats
     package.registry. `pages` are files of the payload that the run's page shows. Bad input ends the process with one
     line and status 2.
     """
@@ -56,6 +58,8 @@ def run_component(
         paths = {key: Path(artifact.path) for key, artifact in inputs.items() if key != "raw"}
         if "raw" in inputs:
             raw = Path(inputs["raw"].path)
+            if "validation" in paths:
+                paths |= find_optional_data(raw, tree.data)
             paths |= find_truth(raw, paths["transcripts"]) if "model" in paths else find_raw_data(raw, tree.data)
         run_step(name, inputs=paths, params=tree, out=place, work=Path(work_root), through="kfp")
     except StepStoppedError as stop:

@@ -14,13 +14,20 @@ class Section(BaseModel):
 
 
 class DataParams(Section):
-    """Where the raw files are: a folder, and names in it that differ from the documented ones."""
+    """Where the raw files are: a folder, and names in it that differ from the documented ones.
+
+    `families` (genes and their families), `regions` (a BED file) and `previous` (the transcripts artifact to compare
+    with) are used where they are named.
+    """
 
     folder: str = "data/raw"
     genome: str | None = None
     annotation: str | None = None
     expression: str | None = None
     sample_attributes: str | None = None
+    families: str | None = None
+    regions: str | None = None
+    previous: str | None = None
 
 
 class RuntimeParams(Section):
@@ -60,7 +67,7 @@ class FabricateParams(Section):
 
 
 class ValidateParams(Section):
-    """Thresholds of the data checks; a share is a fraction of 1.
+    """Thresholds of the data checks, of the raw files and of what extraction made; a share is a fraction of 1.
 
     What falls short of a `min_…` or exceeds a `max_…` of the first group blocks the run; the second group warns.
     """
@@ -69,6 +76,9 @@ class ValidateParams(Section):
     min_matched_share: float = Field(default=0.05, ge=0, le=1)
     min_contig_share: float = Field(default=0.5, ge=0, le=1)
     min_tissues: int = Field(default=1, ge=1)
+    max_internal_stop_share: float = Field(default=0.05, ge=0, le=1)
+    max_drift_ks: float = Field(default=0.2, ge=0, le=1)
+    max_drift_psi: float = Field(default=0.25, ge=0)
 
     warn_matched_share: float = Field(default=0.8, ge=0, le=1)
     warn_unknown_base_share: float = Field(default=0.2, ge=0, le=1)
@@ -80,6 +90,15 @@ class ValidateParams(Section):
     warn_tpm_sum_low: float = Field(default=9e5, ge=0)
     warn_tpm_sum_high: float = Field(default=1.1e6, gt=0)
     warn_unexpressed_share: float = Field(default=0.5, ge=0, le=1)
+    warn_kept_share: float = Field(default=0.5, ge=0, le=1)
+    warn_internal_stop_share: float = Field(default=0.005, ge=0, le=1)
+    warn_split_genes: int = Field(default=50, ge=1)
+    warn_expressed_share: float = Field(default=0.05, ge=0, le=1)
+    warn_label_sd: float = Field(default=0.1, ge=0)
+    warn_reliability: float = Field(default=0.3, ge=0, le=1)
+    warn_drift_ks: float = Field(default=0.1, ge=0, le=1)
+    warn_drift_psi: float = Field(default=0.1, ge=0)
+    warn_moved_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class SplitParams(Section):
@@ -87,7 +106,8 @@ class SplitParams(Section):
 
     `policy`: gene (by a hash of the gene; genes that share an RNA or protein go together), family (likewise, with genes
     of similar proteins), chromosome (`valid_contigs`, `test_contigs`), block (by a hash of contiguous blocks of
-    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train).
+    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train; each region is
+    widened by `region_margin_bp` on both sides).
     `min_shared_kmers`: proteins that share this part of their 5-mers are similar. `exclude_overlapping_windows`: leave
     out transcripts whose DNA window overlaps one of a more held-out split.
     """
@@ -100,6 +120,7 @@ class SplitParams(Section):
     test_contigs: list[str] = []
     block_bp: int = Field(default=5_000_000, gt=0)
     region_splits: dict[str, Literal["train", "valid", "test"]] = {}
+    region_margin_bp: int = Field(default=0, ge=0)
     min_shared_kmers: float = Field(default=0.1, gt=0, le=1)
     exclude_overlapping_windows: bool = True
 

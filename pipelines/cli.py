@@ -17,6 +17,7 @@ from pipelines.stages import STAGES
 # name: (module, line in the help)
 _COMMANDS: dict[str, tuple[str, str]] = {
     **{item.command: ("pipelines.commands.steps", item.summary) for item in STAGES},
+    "fetch-data": ("pipelines.commands.fetch_data", "Download the official genome, annotation and expression files."),
     "export-fasta": ("pipelines.commands.export_fasta", "Extracted transcripts as FASTA: RNA, CDS, protein."),
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
