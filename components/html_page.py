@@ -122,15 +122,20 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-def embedded(figure: Figure, caption: str) -> str:
-    """A matplotlib figure as an embedded SVG with a caption; equal figures give equal bytes."""
+def svg_of(figure: Figure) -> bytes:
+    """A matplotlib figure as SVG; equal figures give equal bytes."""
     import matplotlib
 
     buffer = io.BytesIO()
     # Without a fixed salt ids are random; without metadata=None the date is written.
     with matplotlib.rc_context({"svg.hashsalt": "isoformer"}):
         figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def embedded(figure: Figure, caption: str) -> str:
+    """A matplotlib figure as an embedded SVG with a caption."""
+    data = base64.b64encode(svg_of(figure)).decode("ascii")
     text = escape(caption, quote=True)
     return f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{data}"><figcaption>{text}</figcaption></figure>'
 

@@ -43,7 +43,9 @@ def build(cluster: Cluster, params_json: str) -> Any:
         transcripts = extracted.outputs["transcripts"]
         trained = placed(train_model(transcripts=transcripts, **settings))
         model = trained.outputs["model"]
-        evaluated = placed(evaluate_model(raw=raw.output, transcripts=transcripts, model=model, **settings))
+        evaluated = placed(
+            evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings)
+        )
         with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
             placed(
                 package_model(

@@ -9,6 +9,7 @@ import numpy as np
 
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation
+from components.evaluate_model.residuals import Calibration
 from components.html_page import AMBER, BLUE, GREEN, GREY, new_figure, plain_axes
 
 if TYPE_CHECKING:
@@ -79,6 +80,27 @@ def contribution_figure(contributions: Sequence[tuple[str, Interval]]) -> Figure
     axes.invert_yaxis()
     axes.set_xlabel("R² lost")
     axes.grid(axis="x", alpha=0.35)
+    plain_axes(axes)
+    return figure
+
+
+def calibration_figure(calibration: Calibration) -> Figure:
+    """Observed means with intervals against predicted means, in tenths of the predictions."""
+    figure = new_figure(5.4, 4.3)
+    axes = figure.subplots()
+    for item in calibration.bins:
+        axes.plot([item.predicted] * 2, [item.observed.low, item.observed.high], color=BLUE, linewidth=2, zorder=3)
+    axes.scatter(
+        [item.predicted for item in calibration.bins],
+        [item.observed.value for item in calibration.bins],
+        s=28,
+        color=BLUE,
+        zorder=4,
+    )
+    ends = [calibration.bins[0].predicted, calibration.bins[-1].predicted]
+    axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xlabel="mean predicted log1p TPM", ylabel="mean observed log1p TPM")
+    axes.grid(alpha=0.35)
     plain_axes(axes)
     return figure
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
+from components.evaluate_model.attention import AttentionTable
 from components.evaluate_model.baselines import HONEST, ORACLES
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation
@@ -27,12 +30,21 @@ LABELS = {
     "ridge": "Ridge, lengths + composition",
     "boosting": "Gradient boosting, same features",
     "kmer_ridge": "k-mer ridge, DNA + RNA + protein",
+    "nearest_neighbour": "Nearest neighbour by homology",
+    "dna_alone": "DNA tower alone",
     "gene_mean": "Gene mean (oracle)",
     "uniform_share": "Even isoform share (oracle)",
 }
 
 
-def report_page(subject: Subject, evaluation: Evaluation, params: Params) -> str:
+def report_page(
+    subject: Subject,
+    evaluation: Evaluation,
+    params: Params,
+    *,
+    intervals: Mapping[str, Any] | None,
+    attention: AttentionTable | None,
+) -> str:
     """The whole page as HTML."""
     level = f"{params.evaluate.confidence:.0%}"
     pieces = [

@@ -42,7 +42,8 @@ def train(spec: Spec) -> None:
     torch.manual_seed(recipe.seed)
     model = IsoFormer(config)
     train_data = TranscriptData(spec.payload, config, "train")
-    valid_data = TranscriptData(spec.payload, config, "valid")
+    # Early stopping must not read the genes that calibrate intervals.
+    valid_data = TranscriptData(spec.payload, config, "valid", calibration_share=recipe.calibration_share)
     if not dist.is_initialized() or dist.get_rank() == 0:
         count = sum(p.numel() for p in model.parameters())
         print(

@@ -57,6 +57,9 @@ def _input_option(name: str) -> tuple[str, Any, Any]:
     if name == "truth":
         text = "truth.json of simulated data; the one among the raw files, if it is about these, if not given."
         return name, Annotated[Path | None, typer.Option(flag, help=text)], None
+    if name == "champion":
+        text = "Folder of the champion to compare with; that of package.registry, if there is one, if not given."
+        return name, Annotated[Path | None, typer.Option(flag, help=text)], None
     made_by = producer(name)
     if made_by is None:
         text = "This raw file, where its name differs from the documented one."
@@ -76,6 +79,7 @@ def _run(
     data: Path | None = None,
     **inputs: Path | None,
 ) -> None:
+    from components.champion import find_champion
     from components.harness import run_step
     from components.raw_data import find_raw_data, find_truth
 
@@ -86,4 +90,6 @@ def _run(
         paths |= find_raw_data(Path(tree.data.folder), tree.data.model_copy(update=named))
     if "truth" in stage.optional and "truth" not in paths:
         paths |= find_truth(Path(tree.data.folder), paths["transcripts"])
+    if "champion" in stage.optional and "champion" not in paths and tree.evaluate.champion:
+        paths |= find_champion(tree.package.registry, paths["model"], work)
     run_step(stage.name, inputs=paths, params=tree, out=out, work=work, through=door)

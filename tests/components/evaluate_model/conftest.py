@@ -43,6 +43,7 @@ def write_transcripts(
             {
                 "transcript_id": f"T{number:04d}",
                 "gene_id": f"G{gene[number]:04d}",
+                "gene_type": "protein_coding" if coding else "lncRNA",
                 "contig": "chr1",
                 "strand": strand,
                 "window_start": start,
@@ -102,6 +103,8 @@ def write_model(out: Path, transcripts: Path) -> Path:
     ]
     with write_artifact(out, kind="model", inputs={"transcripts": transcripts}, config={}) as writer:
         save_model(IsoFormer(config), writer.payload)
+        recipe = {"train": {"calibration_share": 0.5, "seed": 0}}
+        (writer.payload / "params.json").write_text(json.dumps(recipe), encoding="utf-8")
         (writer.payload / "history.json").write_text(json.dumps(history), encoding="utf-8")
     return out
 
