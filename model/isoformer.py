@@ -19,6 +19,7 @@ from model.encoders.enformer import Enformer
 from model.encoders.layout import TokenLayout, packed_layout, padded_layout
 from model.encoders.rotary_encoder import RotaryEncoder, initialise_linear
 from model.fusion import Fusion, ModalityStates, window_states
+from model.provenance import LoadReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,8 @@ class IsoFormer(nn.Module):
     def __init__(self, config: IsoFormerConfig) -> None:
         super().__init__()
         self.config = config
+        # The published weights that this model grew from, by part; their licences go into its card.
+        self.origins: dict[str, LoadReport] = {}
         self.encoders = nn.ModuleDict()
         for name in config.modalities:
             encoder = getattr(config, name)
