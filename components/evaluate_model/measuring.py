@@ -13,6 +13,7 @@ import numpy as np
 from components.calibration_genes import calibration_genes
 from components.evaluate_model.ablations import ablated_predictions, presence, shuffled_predictions
 from components.evaluate_model.attention import AttentionTable
+from components.evaluate_model.attention_comparison import compare_attention
 from components.evaluate_model.baselines import honest_predictions
 from components.evaluate_model.behaviour import SAMPLE_TRANSCRIPTS, measure_behaviour
 from components.evaluate_model.champion_prediction import predict_champion
@@ -85,7 +86,8 @@ def measure(subject: Subject, params: Params, *, champion: Path | None, work: Pa
     sample = _sample(test, modalities, wanted.seed)
     behaviour = measure_behaviour(predictor, network, sample, onnx_folder=work / "onnx" if wanted.onnx else None)
     clock.lap("behaviour")
-    attention = None
+    attention = compare_attention(subject.model, network, test, wanted.attention_transcripts)
+    clock.lap("attention")
     fitted = honest_predictions(train, valid, test, wanted.baselines)
     baselines = dict(fitted.predictions)
     clock.lap("baselines")

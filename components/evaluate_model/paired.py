@@ -62,9 +62,9 @@ def _p_worse(gains: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
     centred = draws - defined_mean(draws, axis=0)
     error = np.sqrt(defined_mean(centred**2, axis=0))
-    standardised = np.where(error > 0, gains / np.where(error > 0, error, 1.0), np.sign(gains) * np.inf)
-    # Equal predictions: a gain of 0 with no error.
-    standardised = np.where((error == 0) & (gains == 0), np.inf, standardised)
+    # Without an error, the sign decides; equal predictions gain 0 and are not worse.
+    certain = np.where(gains < 0, -np.inf, np.where(np.isnan(gains), np.nan, np.inf))
+    standardised = np.where(error > 0, gains / np.where(error > 0, error, 1.0), certain)
     return np.asarray(norm.cdf(standardised), dtype=np.float64)
 
 

@@ -131,3 +131,24 @@ def transcripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def untrained_model(tmp_path_factory: pytest.TempPathFactory, transcripts: Path) -> Path:
     """A model artifact with random weights, made for `transcripts`."""
     return write_model(tmp_path_factory.mktemp("data") / "model", transcripts)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoModels:
+    """Labels and two predictions, float32 (N, T); the challenger is the better one."""
+
+    tissues: tuple[str, ...]
+    gene_ids: list[str]
+    observed: np.ndarray
+    champion: np.ndarray
+    challenger: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def two_models() -> TwoModels:
+    """What two real trainings predicted for the same test transcripts (simulated data)."""
+    table = pq.read_table(Path(__file__).parent / "data" / "two_models.parquet")
+    values = {
+        name: np.array(table[name].to_pylist(), dtype=np.float32) for name in ("observed", "champion", "challenger")
+    }
+    return TwoModels(tuple(json.loads(table.schema.metadata[b"tissues"])), table["gene_id"].to_pylist(), **values)
