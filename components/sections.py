@@ -173,31 +173,38 @@ class BaselineParams(Section):
     boosting_iterations: int = Field(default=300, ge=1)
 
 
+Baseline = Literal["tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour", "dna_alone"]
+
+
 class GateParams(Section):
     """What a model needs to be blessed.
 
     `better_than`: honest baselines whose paired lower bound of R² gained must be above 0. `require_contribution`:
-    modalities whose shuffling across genes must cost R², interval above 0.
+    modalities whose shuffling across genes must cost R², interval above 0. `max_difference`: of an answer in another
+    batch, padded, or by ONNX Runtime, log1p TPM. `tissue_identity`: permuting the predicted tissues must destroy the
+    profile correlation. `champion_margin`: R² that a model may be worse than the champion by.
     """
 
     min_test_genes: int = Field(default=50, ge=1)
     min_r2: float = 0.1
     min_spearman: float = 0.2
-    better_than: list[Literal["tissue_mean", "ridge", "boosting", "kmer_ridge"]] = [
-        "tissue_mean",
-        "ridge",
-        "boosting",
-        "kmer_ridge",
-    ]
+    better_than: list[Baseline] = ["tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour"]
     within_gene_above_chance: bool = True
+    tissue_identity: bool = True
     require_contribution: list[Literal["dna", "rna", "protein"]] = []
+    max_difference: float = Field(default=1e-3, gt=0)
+    champion_margin: float = Field(default=0.02, ge=0)
 
 
 class EvaluateParams(Section):
     """Metrics, baselines and gates.
 
     `resamples` of genes for intervals of R² and of means over genes; `rank_resamples` for those of Spearman.
-    `contributions`: whether to predict again with each modality shuffled across genes.
+    `contributions`: whether to predict again with each modality shuffled across genes; `ablations`: likewise with
+    modalities removed and with random DNA. `attention_transcripts`: test transcripts whose RNA attention is compared
+    with that before training (0 = none). `dna_alone`: train the DNA tower and head alone with the model's recipe, as a
+    baseline. `onnx`: export the network and compare its answers. `champion`: compare with the registry's champion.
+    `interval_level`: coverage of prediction intervals.
     """
 
     seed: int = 0
@@ -205,6 +212,12 @@ class EvaluateParams(Section):
     rank_resamples: int = Field(default=500, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     contributions: bool = True
+    ablations: bool = True
+    attention_transcripts: int = Field(default=200, ge=0)
+    dna_alone: bool = False
+    onnx: bool = True
+    champion: bool = True
+    interval_level: float = Field(default=0.9, gt=0, lt=1)
     baselines: BaselineParams = BaselineParams()
     gates: GateParams = GateParams()
 
@@ -214,13 +227,10 @@ class PackageParams(Section):
 
     `registry`: a folder or an fsspec address; a location, outside the digest. `golden_transcripts`: test transcripts
     whose answers the packaged model must reproduce to `tolerance` (log1p TPM). `promote`: "if_better" makes the new
-    version champion where there is none, or where its `promote_metric` on the same dataset exceeds the champion's by
-    more than `promote_margin`.
+    version champion where there is none, or where its evaluation found it better than this champion, interval above 0.
     """
 
     registry: str = "registry"
     golden_transcripts: int = Field(default=8, ge=1, le=64)
     tolerance: float = Field(default=1e-4, gt=0)
     promote: Literal["if_better", "always", "never"] = "if_better"
-    promote_metric: Literal["r2", "spearman"] = "r2"
-    promote_margin: float = Field(default=0.0, ge=0)

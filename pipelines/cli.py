@@ -18,6 +18,8 @@ from pipelines.stages import STAGES
 _COMMANDS: dict[str, tuple[str, str]] = {
     **{item.command: ("pipelines.commands.steps", item.summary) for item in STAGES},
     "fetch-data": ("pipelines.commands.fetch_data", "Download the official genome, annotation and expression files."),
+    "explain": ("pipelines.commands.explain", "Which letters of one transcript its prediction hangs on."),
+    "seeds": ("pipelines.commands.seeds", "Mean and deviation of the figures of several seeds' evaluations."),
     "export-fasta": ("pipelines.commands.export_fasta", "Extracted transcripts as FASTA: RNA, CDS, protein."),
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),

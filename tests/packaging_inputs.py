@@ -84,7 +84,9 @@ def write_evaluation(out: Path, transcripts: Path, model: Path, *, blessed: bool
     figure = {"low": r2 - 0.1, "value": r2, "high": r2 + 0.1}
     with write_artifact(out, kind="evaluation", inputs=inputs, config={"r2": r2, "blessed": blessed}) as writer:
         write_json(writer.payload / "metrics.json", {"model": {"r2": figure, "spearman": figure, "per_tissue": {}}})
-        write_json(writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons})
+        write_json(
+            writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons, "champion": None}
+        )
         (writer.payload / "model_card.md").write_text("# Model card\n", encoding="utf-8")
 
 
