@@ -37,7 +37,7 @@ _CODON = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """`reference` letters from 0-based `start` of `contig`, forward strand, become `alternative`; either may be empty."""
+    """`reference` letters from 0-based `start` of `contig` become `alternative` (forward strand, maybe empty)."""
 
     contig: str
     start: int
@@ -95,7 +95,7 @@ def parse_variant(text: str) -> Variant:
     if not match or position < 1 or reference == alternative or max(len(reference), len(alternative)) > MAX_ALLELE_BP:
         raise InputError(
             where=f"variant {text[:60]!r}",
-            expected=f"chrom:pos:ref:alt with two different alleles of A, C, G, T, at most {MAX_ALLELE_BP:,} bases each",
+            expected=f"chrom:pos:ref:alt, two different alleles of A, C, G, T, at most {MAX_ALLELE_BP:,} bases each",
             found="something else",
             fix="Write for example chr19:1000:A:G, the position counted from 1.",
         )

@@ -36,7 +36,18 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Asked every few seconds by probes and scrapers.
 _UNLOGGED = frozenset(("/livez", "/healthz", "/readyz", "/metrics"))
-_KNOWN = frozenset(("/", "/v1/predict", "/v1/model", "/openapi.json", "/static/page.js", "/static/page.css"))
+_KNOWN = frozenset(
+    (
+        "/",
+        "/v1/predict",
+        "/v1/effect",
+        "/v1/transcripts",
+        "/v1/model",
+        "/openapi.json",
+        "/static/page.js",
+        "/static/page.css",
+    )
+)
 _log = logging.getLogger(f"{LOGGER}.access")
 
 

@@ -37,6 +37,13 @@ class Metrics:
         )
         self.batch_seconds = Histogram("batch_seconds", "Time per batch", buckets=_SECOND_BUCKETS, **common)
         self.queue_tokens = Gauge("queue_tokens", "Tokens that wait for a batch", multiprocess_mode="livesum", **common)
+        self.drift = Gauge(
+            "drift_psi",
+            "Population stability index of the last asked transcripts against training",
+            ["feature"],
+            multiprocess_mode="livemostrecent",
+            **common,
+        )
         self.ready = Gauge(
             "ready", "1 where the golden predictions were reproduced", multiprocess_mode="livemin", **common
         )

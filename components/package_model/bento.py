@@ -19,7 +19,7 @@ PACKAGE = "package"
 # What serving imports, by folder below the project's root. Explicit: `bentoml build` would take whatever lies there.
 CODE = {
     "model": ("__init__", "errors", "config", "tokenizers", "batch", "predictor", "onnx_backend"),
-    "components": ("__init__", "artifacts", "sequences"),
+    "components": ("__init__", "artifacts", "sequences", "variants"),
 }
 SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 # Starts a Bento, so is no part of one; it would bring the registry along.

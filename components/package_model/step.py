@@ -24,6 +24,7 @@ from components.artifacts import (
 from components.package_model.bento import NAME, PACKAGE, build, seal, stage_code
 from components.package_model.boot import ask, booted
 from components.package_model.golden import golden_entries, golden_items, inputs_of
+from components.package_model.profile import training_profile
 from components.package_model.promotion import register
 from components.params import Params
 from components.registry import version_name
@@ -155,6 +156,11 @@ def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, 
     parity = parity_report(model, package / "model.onnx", inputs_of(items))
     _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
     shutil.copyfile(subject.model.payload / "config.json", package / "config.json")
+    profile = training_profile(subject.transcripts.payload, subject.evaluation.payload, model.config.modalities)
+    write_json(package / "profile.json", profile)
+    intervals = subject.evaluation.payload / "intervals.json"
+    if intervals.is_file():
+        shutil.copyfile(intervals, package / "intervals.json")
     write_json(package / "golden.json", {"tolerance": params.package.tolerance, "entries": entries})
     return parity, entries
 
@@ -182,6 +188,8 @@ def _about(subject: Subject, version: str, code_digest: str, parity: Mapping[str
         "metrics": {name: figure for name, figure in scores.items() if name != "per_tissue"},
         "card": (subject.evaluation.payload / "model_card.md").read_text(encoding="utf-8"),
         "onnx_opset": parity["opset"],
+        # Until an evaluation measures its variant effects, the server marks them unvalidated.
+        "variant_score": subject.metrics.get("variant_score"),
     }
 
 
