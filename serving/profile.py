@@ -58,7 +58,7 @@ class Profile:
                 continue
             side = "below" if value < trained["low"] else "above"
             message = (
-                f"{_WORDS[name]} {value:.4g} is {side} the range of {self.central_share:.1%} of the training transcripts "
+                f"{_WORDS[name]} {value:.4g} is {side} the range of {self.central_share:.1%} of training transcripts "
                 f"({trained['low']:.4g} to {trained['high']:.4g})"
             )
             signs.append(Note(field=_FIELD_OF.get(name, "dna"), code=f"{name}_{side}_training", message=message))
