@@ -22,6 +22,7 @@ from serving.openapi import openapi
 from serving.predict import predict
 from serving.schema import FieldError
 from serving.server import Server
+from serving.tracing import span
 
 STATIC = Path(__file__).resolve().parent / "static"
 Handler = Callable[[Server, Request], Awaitable[Response]]
@@ -115,14 +116,16 @@ def _counted(server: Server, route: str, handler: Handler) -> Callable[[Request]
 
     async def answer(request: Request) -> Response:
         started = time.perf_counter()
-        try:
-            response = await handler(server, request)
-        except RefusalError as refusal:
-            response = on_refusal(request, refusal)
-        except HTTPException as error:
-            response = on_http_exception(request, error)
-        except Exception as error:
-            response = on_unexpected(request, error)
+        with span(route, {"http.route": route}) as current:
+            try:
+                response = await handler(server, request)
+            except RefusalError as refusal:
+                response = on_refusal(request, refusal)
+            except HTTPException as error:
+                response = on_http_exception(request, error)
+            except Exception as error:
+                response = on_unexpected(request, error)
+            current.set_attribute("http.response.status_code", response.status_code)
         server.metrics.requests.labels(route, str(response.status_code)).inc()
         server.metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
         return response

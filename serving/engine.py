@@ -22,6 +22,7 @@ from serving.normalize import normalize
 from serving.profile import Profile, features_of
 from serving.schema import Item, Note
 from serving.settings import Settings
+from serving.tracing import span
 
 Part = TypeVar("Part")
 
@@ -87,7 +88,8 @@ class Engine:
 
     def predict(self, transcripts: Sequence[TranscriptInput]) -> list[Predicted]:
         """Answers in the order of the transcripts."""
-        predictions = self._predictor.predict(transcripts)
+        with span("predict", {"transcripts": len(transcripts)}):
+            predictions = self._predictor.predict(transcripts)
         return [
             Predicted(row, tuple(Note(field=note.field, code=note.code, message=note.message) for note in notes))
             for row, notes in zip(predictions.log1p_tpm, predictions.notes, strict=True)

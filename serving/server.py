@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from model.errors import InputError
 from serving.batching import TokenBudgetQueue
 from serving.engine import Engine, Predicted, Prepared
+from serving.keys import read_keys
 from serving.logs import LOGGER, configure_logs
 from serving.metrics import Metrics
 from serving.normalize import BadItemError
@@ -30,6 +31,7 @@ class Server:
         self.settings = Settings()
         self.engine: Engine | None = None
         self.reference: Reference | None = None
+        self.keys: tuple[bytes, ...] = ()
         self._drift: Drift | None = None
         self.not_ready = "starting"
 
@@ -44,6 +46,7 @@ class Server:
         self.not_ready = "starting"
         try:
             self.settings = Settings.from_environment()
+            self.keys = read_keys(self.settings.api_keys_file)
             engine = await run_in_threadpool(Engine, self.settings)
             await run_in_threadpool(engine.self_test)
             if self.settings.reference:

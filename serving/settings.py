@@ -18,13 +18,14 @@ class Settings:
     """What an operator may set; every field is the environment variable ISOFORMER_SERVE_<FIELD>.
 
     `package`: folder of the packaged model. `reference`: folder of a transcripts artifact, empty for none.
-    `threads`: of the numeric engine. `budget_tokens`: of one batch, over all modalities (a DNA window counts
-    `window_bp` / 64). `queue_tokens`: what may wait; beyond it requests are answered 429. `deadline_s`: the longest
-    that an answer is waited for.
+    `api_keys_file`: one key per line; empty: everyone may ask. `threads`: of the numeric engine. `budget_tokens`: of
+    one batch, over all modalities (a DNA window counts `window_bp` / 64). `queue_tokens`: what may wait; beyond it
+    requests are answered 429. `deadline_s`: the longest that an answer is waited for.
     """
 
     package: str = str(Path(__file__).resolve().parent.parent / "package")
     reference: str = ""
+    api_keys_file: str = ""
     threads: int = 1
     max_body_bytes: int = 16_000_000
     max_items: int = 256

@@ -25,7 +25,16 @@ SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 # Starts a Bento, so is no part of one; it would bring the registry along.
 NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
-REQUIREMENTS = ("bentoml", "numpy", "onnxruntime", "prometheus-client", "pydantic", "starlette")
+REQUIREMENTS = (
+    "bentoml",
+    "numpy",
+    "onnxruntime",
+    "opentelemetry-api",
+    "prometheus-client",
+    "pyarrow",
+    "pydantic",
+    "starlette",
+)
 _ROOT = Path(__file__).resolve().parents[2]
 # BentoML stamps the moment of the build; an artifact's payload holds no clock.
 _CREATION_TIME = re.compile(r"^creation_time: .*$", re.MULTILINE)

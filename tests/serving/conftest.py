@@ -39,7 +39,7 @@ def started(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, **settings: Any) 
     for name, value in settings.items():
         monkeypatch.setenv(f"ISOFORMER_SERVE_{name.upper()}", str(value))
     server = Server()
-    app = Gate(build_app(server), max_body_bytes=lambda: server.settings.max_body_bytes)
+    app = Gate(build_app(server), max_body_bytes=lambda: server.settings.max_body_bytes, keys=lambda: server.keys)
     client = stack.enter_context(TestClient(app))
     client.server = server  # type: ignore[attr-defined]
     while server.not_ready == "starting":
