@@ -23,6 +23,7 @@ from serving.profile import Profile, features_of
 from serving.schema import Item, Note
 from serving.settings import Settings
 from serving.tracing import span
+from serving.warm_up import ALONE, measure_budget
 
 Part = TypeVar("Part")
 
@@ -65,7 +66,21 @@ class Engine:
         backend = OnnxBackend(self.package / "model.onnx", self.config, threads=settings.threads)
         self.intervals = self._optional("intervals.json", lambda record: Intervals(record, self.config.tissues))
         self.profile = self._optional("profile.json", Profile)
-        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens)
+        # Until `warm_up` measures it, every transcript runs alone: right on any machine.
+        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
+
+    @property
+    def budget_tokens(self) -> int:
+        """Tokens of one batch."""
+        return self._predictor.budget_tokens
+
+    def warm_up(self) -> None:
+        """Choose the token budget by measurement, unless the operator chose one."""
+        if not self.settings.budget_tokens:
+            self._predictor.budget_tokens = measure_budget(self._run, self.config, self.profile)
+
+    def _run(self, transcripts: Sequence[TranscriptInput], budget_tokens: int) -> None:
+        Predictor(self._predictor.backend, self.config, budget_tokens).predict(transcripts)
 
     def prepare(self, item: Item, index: int) -> Prepared:
         """Normalise an item given by sequences; raises `serving.normalize.BadItemError`."""

@@ -49,6 +49,7 @@ class Server:
             self.keys = read_keys(self.settings.api_keys_file)
             engine = await run_in_threadpool(Engine, self.settings)
             await run_in_threadpool(engine.self_test)
+            await run_in_threadpool(engine.warm_up)
             if self.settings.reference:
                 self.reference = await run_in_threadpool(Reference, Path(self.settings.reference), engine.config)
         except Exception as error:
@@ -59,11 +60,12 @@ class Server:
         self._drift = Drift(engine.profile) if engine.profile else None
         self.queue: TokenBudgetQueue[Predicted] = TokenBudgetQueue(
             engine.predict,
-            budget_tokens=self.settings.budget_tokens,
+            budget_tokens=engine.budget_tokens,
             queue_tokens=self.settings.queue_tokens,
             observe=self.metrics.observe_batch,
         )
         self.queue.start()
+        self.metrics.budget_tokens.set(engine.budget_tokens)
         # What is loaded now lives as long as the process: keep the collector from walking it at every full pass.
         gc.collect()
         gc.freeze()
