@@ -22,6 +22,7 @@ from serving.normalize import normalize
 from serving.profile import Profile, features_of
 from serving.schema import Item, Note
 from serving.settings import Settings
+from serving.signature import verify_signature
 from serving.tracing import span
 from serving.warm_up import ALONE, measure_budget
 
@@ -60,6 +61,8 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.package = Path(settings.package)
         self.settings = settings
+        if settings.public_key:
+            verify_signature(self.package, settings.signature, settings.public_key)
         verify_files(self.package)
         self.about: dict[str, Any] = _read(self.package / "about.json")
         self.config = IsoFormerConfig.from_dict(_read(self.package / "config.json"))

@@ -19,6 +19,7 @@ class Settings:
     """What an operator may set; every field is the environment variable ISOFORMER_SERVE_<FIELD>.
 
     `package`: folder of the packaged model. `reference`: folder of a transcripts artifact, empty for none.
+    `public_key`: PEM file; where given, the package must bear a `signature` (file) by its private half.
     `api_keys_file`: one key per line; empty: everyone may ask. `threads`: of the numeric engine. `budget_tokens`: of
     one batch, over all modalities (a DNA window counts `window_bp` / 64); 0: measured at start. `queue_tokens`: what
     may wait; beyond it requests are answered 429. `deadline_s`: the longest that an answer is waited for.
@@ -26,6 +27,8 @@ class Settings:
 
     package: str = str(Path(__file__).resolve().parent.parent / "package")
     reference: str = ""
+    public_key: str = ""
+    signature: str = ""
     api_keys_file: str = ""
     threads: int = 1
     max_body_bytes: int = 16_000_000

@@ -26,14 +26,8 @@ SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
 REQUIREMENTS = (
-    "bentoml",
-    "numpy",
-    "onnxruntime",
-    "opentelemetry-api",
-    "prometheus-client",
-    "pyarrow",
-    "pydantic",
-    "starlette",
+    *("bentoml", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client", "pyarrow"),
+    *("pydantic", "pyopenssl", "starlette"),
 )
 _ROOT = Path(__file__).resolve().parents[2]
 # BentoML stamps the moment of the build; an artifact's payload holds no clock.

@@ -21,7 +21,16 @@ from components.artifacts import (
     write_artifact,
     write_json,
 )
-from components.package_model.bento import NAME, PACKAGE, build, seal, stage_code
+from components.package_model.bento import (
+    NAME,
+    PACKAGE,
+    REQUIREMENTS,
+    build,
+    pinned_requirements,
+    seal,
+    stage_code,
+)
+from components.package_model.bill_of_materials import bill_of_materials
 from components.package_model.boot import ask, booted
 from components.package_model.golden import golden_entries, golden_items, inputs_of
 from components.package_model.profile import training_profile
@@ -65,9 +74,9 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
 
 
 def _digested(params: Params) -> dict[str, Any]:
-    """The package section without the registry, a location: where a version is stored changes nothing of it."""
+    """The package section without its locations: where a version is stored and its key lies change nothing of it."""
     section = params.config("package")["package"]
-    return {"package": {name: value for name, value in section.items() if name != "registry"}}
+    return {"package": {name: value for name, value in section.items() if name not in ("registry", "signing_key")}}
 
 
 def _open(inputs: Mapping[str, Path]) -> Subject:
@@ -111,7 +120,10 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     version = version_name(subject.model.digest, package_digest)
     parity, entries = _export(subject, params, package)
     clock.lap("export")
-    seal(source, _about(subject, version, code_digest, parity))
+    about = _about(subject, version, code_digest, parity)
+    parts = {file.name: sha256_file(file) for file in sorted(package.iterdir())}
+    write_json(package / "bom.json", bill_of_materials(pinned_requirements(REQUIREMENTS), about, parts))
+    seal(source, about)
     bento = build(source, version, home)
     clock.lap("build")
     with booted(bento, home, folder / "server.log") as address:
