@@ -225,12 +225,14 @@ class EvaluateParams(Section):
 class PackageParams(Section):
     """The Bento and the registry.
 
-    `registry`: a folder or an fsspec address; a location, outside the digest. `golden_transcripts`: test transcripts
+    `registry`: a folder or an fsspec address; `signing_key`: a private key file, empty = unsigned; both are locations,
+    outside the digest. `golden_transcripts`: test transcripts
     whose answers the packaged model must reproduce to `tolerance` (log1p TPM). `promote`: "if_better" makes the new
     version champion where there is none, or where its evaluation found it better than this champion, interval above 0.
     """
 
     registry: str = "registry"
+    signing_key: str = ""
     golden_transcripts: int = Field(default=8, ge=1, le=64)
     tolerance: float = Field(default=1e-4, gt=0)
     promote: Literal["if_better", "always", "never"] = "if_better"

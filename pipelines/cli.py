@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
     "registry": ("pipelines.commands.registry", "Versions of models, and who is champion."),
+    "keys": ("pipelines.commands.keys", "Make the keys by which packaged models are signed."),
     "demo": ("pipelines.commands.demo", "The whole way, on simulated data or on your own files."),
 }
 

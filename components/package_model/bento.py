@@ -19,13 +19,16 @@ PACKAGE = "package"
 # What serving imports, by folder below the project's root. Explicit: `bentoml build` would take whatever lies there.
 CODE = {
     "model": ("__init__", "errors", "config", "tokenizers", "batch", "predictor", "onnx_backend"),
-    "components": ("__init__", "artifacts", "sequences"),
+    "components": ("__init__", "artifacts", "sequences", "variants"),
 }
 SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 # Starts a Bento, so is no part of one; it would bring the registry along.
 NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
-REQUIREMENTS = ("bentoml", "numpy", "onnxruntime", "prometheus-client", "pydantic", "starlette")
+REQUIREMENTS = (
+    *("bentoml", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client", "pyarrow"),
+    *("pydantic", "pyopenssl", "starlette"),
+)
 _ROOT = Path(__file__).resolve().parents[2]
 # BentoML stamps the moment of the build; an artifact's payload holds no clock.
 _CREATION_TIME = re.compile(r"^creation_time: .*$", re.MULTILINE)
