@@ -20,11 +20,10 @@ from components.sections import (
     FabricateParams,
     ModelParams,
     PackageParams,
-    RuntimeParams,
     Section,
-    TrainParams,
     ValidateParams,
 )
+from components.train_sections import RuntimeParams, TrainParams
 from model.errors import InputError
 
 # What says where and how fast, not what: outside every digest.

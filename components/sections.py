@@ -13,25 +13,31 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class WeightsParams(Section):
+    """Checkpoints that training starts from: paths of safetensors, of their folder, or of a model's folder.
+
+    `isoformer` holds the whole network, the others one encoder each. `new_head` leaves the head of the whole network
+    at its initial values, for other tissues. `key_map`: corrections of names of tensors. Digests of the files, not
+    their paths, decide what a trained model is.
+    """
+
+    isoformer: str | None = None
+    dna: str | None = None
+    rna: str | None = None
+    protein: str | None = None
+    key_map: str | None = None
+    new_head: bool = False
+
+
 class DataParams(Section):
-    """Where the raw files are: a folder, and names in it that differ from the documented ones."""
+    """Where the raw files are: a folder, names in it that differ from the documented ones; and initial weights."""
 
     folder: str = "data/raw"
     genome: str | None = None
     annotation: str | None = None
     expression: str | None = None
     sample_attributes: str | None = None
-
-
-class RuntimeParams(Section):
-    """How to run: nothing here may change a result.
-
-    `threads` per process (0 = all cores of the machine); `processes` is the number of training ranks.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=2, ge=0)
-    processes: int = Field(default=1, ge=1)
+    weights: WeightsParams = WeightsParams()
 
 
 class FabricateParams(Section):
@@ -134,34 +140,6 @@ class ModelParams(Section):
     preset: str = "tiny"
     modalities: list[Literal["dna", "rna", "protein"]] = ["dna", "rna", "protein"]
     overrides: dict[str, Any] = {}
-
-
-class TrainParams(Section):
-    """The training recipe; an optimizer step is always `batch_transcripts` transcripts over all processes.
-
-    The paper's: Adam, learning rate 3e-5, batch 64, early stopping on a 5 % validation split.
-    `early_stopping_metric` is read on the validation split after each epoch; the best epoch is kept.
-    `token_mask_rate` hides RNA and protein tokens in training; `ema_decay` averages weights (0 = off).
-    `shuffle_labels` permutes the training labels over transcripts: a control that no gate may bless.
-    """
-
-    seed: int = 0
-    batch_transcripts: int = Field(default=64, ge=1)
-    max_epochs: int = Field(default=50, ge=1)
-    max_steps: int | None = Field(default=None, ge=1)
-    early_stopping_metric: Literal["mse", "r2"] = "mse"
-    patience_epochs: int = Field(default=5, ge=1)
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(default=3e-5, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
-    warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    gradient_clip_norm: float = Field(default=1.0, gt=0)
-    token_mask_rate: float = Field(default=0.0, ge=0, lt=1)
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    checkpoint_every_steps: int = Field(default=500, ge=1)
-    shuffle_labels: bool = False
 
 
 class BaselineParams(Section):
