@@ -20,6 +20,7 @@ from components.sections import (
     FabricateParams,
     ModelParams,
     PackageParams,
+    PretrainParams,
     Section,
     ValidateParams,
 )
@@ -42,6 +43,7 @@ class Params(Section):
     extract: ExtractParams = ExtractParams()
     model: ModelParams = ModelParams()
     train: TrainParams = TrainParams()
+    pretrain: PretrainParams = PretrainParams()
     evaluate: EvaluateParams = EvaluateParams()
     package: PackageParams = PackageParams()
 

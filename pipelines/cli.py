@@ -22,6 +22,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
     "registry": ("pipelines.commands.registry", "Versions of models, and who is champion."),
+    "pretrain-language": ("pipelines.commands.pretrain", "Pre-train a token encoder on a FASTA file."),
+    "pretrain-tracks": ("pipelines.commands.pretrain", "Pre-train the Enformer on tracks along a genome."),
     "experiments": ("pipelines.commands.experiments", "The paper's experiments: run a suite, report its tables."),
     "demo": ("pipelines.commands.demo", "The whole way, on simulated data or on your own files."),
 }

@@ -76,7 +76,8 @@ class SuiteResults:
 
 def read_results(plan: Plan) -> SuiteResults:
     """Read all finished trials of a plan; raises `InputError` where two are of different test transcripts."""
-    results = SuiteResults(suite=suite_of(plan.suite, network=plan.network), plan=plan)
+    suite = suite_of(plan.suite, network=plan.network).restricted({trial.configuration for trial in plan.trials})
+    results = SuiteResults(suite=suite, plan=plan)
     for trial in plan.trials:
         if trial.done:
             results = _with_trial(results, trial)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.config import MODALITIES
@@ -48,9 +48,20 @@ class Suite:
     configurations: tuple[Configuration, ...]
     reference: str | None
 
-    def configuration(self, key: str) -> Configuration:
-        """The configuration of that key."""
-        return next(item for item in self.configurations if item.key == key)
+    def restricted(self, keys: Collection[str]) -> Suite:
+        """The suite with some of its configurations, in its order; raises `InputError` for one that it does not have.
+
+        Where the reference is left out, the first that is kept takes its place.
+        """
+        known = [item.key for item in self.configurations]
+        for key in keys:
+            if key not in known:
+                raise InputError(
+                    where="--only", expected=f"one of {', '.join(known)}", found=repr(key), fix="Correct the name."
+                )
+        kept = tuple(item for item in self.configurations if item.key in keys)
+        reference = self.reference if self.reference in keys else kept[0].key
+        return replace(self, configurations=kept, reference=None if self.reference is None else reference)
 
 
 def subset_label(subset: tuple[str, ...]) -> str:

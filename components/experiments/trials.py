@@ -9,6 +9,7 @@ from pathlib import Path
 from components.artifacts import config_digest, digest_of
 from components.experiments.suites import Configuration, Suite
 from components.params import Params
+from components.train_model.weight_files import weight_files
 from model.errors import InputError
 
 # What decides a trial's figures; its digest names its folder.
@@ -17,19 +18,15 @@ SECTIONS = ("extract", "model", "train", "evaluate")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One configuration with one training seed, and the parameters that it means.
-
-    `weights`: the checkpoint that a tower starts from, where it is pre-trained.
-    """
+    """One configuration with one training seed, and the parameters that it means."""
 
     configuration: str
     seed: int
     params: Params
-    weights: Mapping[str, Path]
 
     def digest(self, transcripts: Path) -> str:
         """What the trial's result depends on, as one digest: parameters, data, contents of checkpoints."""
-        weights = {name: digest_of(path) for name, path in self.weights.items()}
+        weights = {name: digest_of(path) for name, path in weight_files(self.params.data.weights).items()}
         return config_digest(
             {**self.params.config(*SECTIONS), "transcripts": digest_of(transcripts), "weights": weights}
         )
@@ -49,11 +46,9 @@ def plan(suite: Suite, params: Params, *, seeds: int, pretrained: Mapping[str, P
 
 
 def _trial(item: Configuration, params: Params, seed: int, pretrained: Mapping[str, Path]) -> Trial:
-    weights = {name: pretrained[name] for name in item.pretrained}
-    tree = params.changed(item.changes).changed({"train": {"seed": seed}})
-    if weights:
-        tree = tree.changed({"data": {"weights": {name: str(path.absolute()) for name, path in weights.items()}}})
-    return Trial(configuration=item.key, seed=seed, params=tree, weights=weights)
+    weights = {name: str(pretrained[name].absolute()) for name in item.pretrained}
+    changes = {"train": {"seed": seed}, "data": {"weights": weights}}
+    return Trial(configuration=item.key, seed=seed, params=params.changed(item.changes).changed(changes))
 
 
 def _refuse_missing(suite: Suite, pretrained: Mapping[str, Path]) -> None:

@@ -32,6 +32,9 @@ def run(
     pretrained: Annotated[
         list[str] | None, typer.Option("--pretrained", help="dna=PATH, rna=PATH, protein=PATH: for suite pre-training.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="This configuration of the suite alone; repeatable.")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Trials at a time; 0 = as the machine allows.")] = 0,
     price_per_hour: Annotated[
         float | None, typer.Option("--price-per-hour", min=0, help="Of this machine, for an estimate of cost.")
@@ -54,6 +57,7 @@ def run(
         jobs=jobs,
         price_per_hour=price_per_hour,
         out=out,
+        only=only or [],
     )
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.artifacts import open_artifact
+from components.artifacts import PAYLOAD, open_artifact
 from components.experiments.records import Plan, write_plan
 from components.experiments.suites import suite_of
 from components.experiments.trials import plan
@@ -28,9 +28,12 @@ def run_suite(
     jobs: int,
     price_per_hour: float | None,
     out: Path,
+    only: Sequence[str] = (),
 ) -> Plan:
     """Plan a suite in `out` and run what is missing of it; see `SuiteRun.run` for what is raised."""
     suite = suite_of(name, network=params.model.preset)
+    if only:
+        suite = suite.restricted(only)
     trials = plan(suite, params, seeds=seeds, pretrained=_checkpoints(pretrained))
     with only_run_in(out):
         planned = write_plan(out, suite, params.model.preset, trials, _by_window(transcripts))
@@ -82,5 +85,6 @@ def _checkpoints(given: Sequence[str]) -> dict[str, Path]:
                 found=repr(text),
                 fix="For example rna=runs/pretrained/rna.",
             )
-        found[tower] = Path(path)
+        # An artifact's tensors lie in its payload.
+        found[tower] = Path(path) / PAYLOAD if (Path(path) / PAYLOAD).is_dir() else Path(path)
     return found
