@@ -163,6 +163,27 @@ class ModelParams(Section):
     overrides: dict[str, Any] = {}
 
 
+class PretrainParams(Section):
+    """Pre-training of one encoder at small scale, from sequences alone or from tracks along the genome.
+
+    A step is `batch_sequences` sequences or windows. `mask_rate`: share of tokens to be guessed, of which 80 % are
+    hidden, 10 % replaced and 10 % left, as BERT, ESM-2 and the Nucleotide Transformer do. `valid_share` of sequences
+    or windows is kept for the curve and never trained on. Learning rates warm up, then fall as a cosine.
+    """
+
+    seed: int = 0
+    steps: int = Field(default=2000, ge=1)
+    batch_sequences: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    gradient_clip_norm: float = Field(default=1.0, gt=0)
+    mask_rate: float = Field(default=0.15, gt=0, lt=1)
+    valid_share: float = Field(default=0.05, gt=0, lt=1)
+    valid_every_steps: int = Field(default=200, ge=1)
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+
+
 class BaselineParams(Section):
     """How strong the honest baselines are: they read the central `dna_bp` of the DNA window."""
 

@@ -26,6 +26,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
     "registry": ("pipelines.commands.registry", "Versions of models, and who is champion."),
     "keys": ("pipelines.commands.keys", "Make the keys by which packaged models are signed."),
+    "pretrain-language": ("pipelines.commands.pretrain", "Pre-train a token encoder on a FASTA file."),
+    "pretrain-tracks": ("pipelines.commands.pretrain", "Pre-train the Enformer on tracks along a genome."),
+    "experiments": ("pipelines.commands.experiments", "The paper's experiments: run a suite, report its tables."),
     "demo": ("pipelines.commands.demo", "The whole way, on simulated data or on your own files."),
 }
 
