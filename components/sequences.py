@@ -228,3 +228,24 @@ def _header_entries(ends: Iterable[tuple[str, int]]) -> Iterable[tuple[str, dict
     for name, last in ends:
         yield name, {"dtype": "U8", "shape": [last - first], "data_offsets": [first, last]}
         first = last
+
+
+def sequence_features(dna: np.ndarray | None, rna: bytes | None, protein: str | None) -> dict[str, float]:
+    """What training and served transcripts are compared by: lengths (nt, residues), GC shares and unknown shares.
+
+    `dna` and `rna` are codes; a share counts among known bases; what is absent or all unknown has no feature.
+    """
+    features: dict[str, float] = {}
+    for name, codes in (("dna", dna), ("rna", None if rna is None else np.frombuffer(rna, dtype=np.uint8))):
+        if codes is None or not len(codes):
+            continue
+        counts = np.bincount(codes, minlength=CODE_N + 1)
+        known = int(counts[:CODE_N].sum())
+        if known:
+            features[f"{name}_gc"] = float(counts[1] + counts[2]) / known
+        features[f"{name}_unknown"] = 1 - known / len(codes)
+    if rna:
+        features["rna_nt"] = float(len(rna))
+    if protein:
+        features["protein_residues"] = float(len(protein))
+    return features
