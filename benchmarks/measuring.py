@@ -31,7 +31,7 @@ def measure(command: Sequence[str | Path]) -> Measured:
     """Run a command to its end; what it prints is dropped, a failure raises."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     peak = 0.0
 
     def sample() -> None:
@@ -57,16 +57,24 @@ def best_of(times: int, command: Sequence[str | Path]) -> Measured:
     return min((measure(command) for _ in range(times)), key=lambda found: found.wall_s)
 
 
-def _resident_mb(session: int) -> float:
-    pages = 0
+def _resident_mb(root: int) -> float:
+    """Of a process and all that descend from it."""
+    children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            # After the command's name in brackets: state, parent, group, session.
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                pages += int((entry / "statm").read_text().split()[1])
+            # After the command's name in brackets: state, parent.
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        children.setdefault(parent, []).append(int(entry.name))
+    pages, family = 0, [root]
+    while family:
+        process = family.pop()
+        family += children.get(process, [])
+        try:
+            pages += int((Path("/proc") / str(process) / "statm").read_text().split()[1])
         except (OSError, ValueError, IndexError):
             continue
     return pages * _PAGE_BYTES / 1e6
