@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.extract_sequences.streams import ahead
 from components.extract_sequences.table import schema
 from components.sequences import Genome
 
@@ -54,7 +55,8 @@ def read_dataset(payload: Path) -> Dataset:
     file = pq.ParquetFile(payload / "transcripts.parquet")
     columns = _column_frame(file.schema_arrow, len(facts["tissues"]))
     batches = file.iter_batches(_ROWS_AT_ONCE, columns=[name for name in _READ if name in file.schema_arrow.names])
-    rows, labels = _row_frame(list(map(_measured, batches)), Genome.open(payload / "genome.safetensors"))
+    # One thread decompresses the next rows while this one measures the last.
+    rows, labels = _row_frame(list(map(_measured, ahead(batches))), Genome.open(payload / "genome.safetensors"))
     frames = {
         "columns": columns,
         "rows": rows,
