@@ -85,7 +85,7 @@ STAGES: tuple[Stage, ...] = (
         place="artifacts/evaluation",
         image="train",
         sections=("evaluate",),
-        optional=("truth",),
+        optional=("truth", "champion"),
         summary="Compare the model with baselines on unseen genes, and judge it.",
     ),
     Stage(

@@ -57,6 +57,7 @@ _OPTIONAL_HELP = {
     "families": "Table of genes and their families, for the splits; data.families if not given.",
     "regions": "BED file of regions, for extract.split.policy = region; data.regions if not given.",
     "previous": "Transcripts of the dataset before this one, to compare with; data.previous if not given.",
+    "champion": "Folder of the champion to compare with; that of package.registry, if there is one, if not given.",
 }
 
 
@@ -81,6 +82,7 @@ def _run(
     data: Path | None = None,
     **inputs: Path | None,
 ) -> None:
+    from components.champion import find_champion
     from components.harness import run_step
     from components.optional_data import OPTIONAL_NAMES, find_optional_data
     from components.raw_data import find_raw_data, find_truth
@@ -95,4 +97,6 @@ def _run(
         paths |= find_optional_data(Path(tree.data.folder), named)
     if "truth" in stage.optional and "truth" not in paths:
         paths |= find_truth(Path(tree.data.folder), paths["transcripts"])
+    if "champion" in stage.optional and "champion" not in paths and tree.evaluate.champion:
+        paths |= find_champion(tree.package.registry, paths["model"], work)
     run_step(stage.name, inputs=paths, params=tree, out=out, work=work, through=door)
