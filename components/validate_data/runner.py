@@ -50,12 +50,11 @@ def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys
         form = {
             "result_format": "SUMMARY",
             "partial_unexpected_count": MAX_OFFENDERS,
-            "unexpected_index_column_names": [keys[frame], *(name for name in _BESIDE if name in frames[frame])],
         }
         for found in batch.validate(suite, result_format=form).results:
             config: Any = found.expectation_config
             number = int(config.meta["check"])
-            outcomes[number] = _outcome(checks[number], found, len(frames[frame]), keys[frame])
+            outcomes[number] = _outcome(checks[number], found, frames[frame], keys[frame])
     return [outcomes[number] for number in sorted(outcomes)]
 
 
@@ -76,7 +75,7 @@ def _expectation(number: int, check: Check) -> Any:
     return getattr(expectations, check.expectation)(**check.arguments, severity=severity, meta={"check": number})
 
 
-def _outcome(check: Check, found: Any, rows: int, key: str) -> Result:
+def _outcome(check: Check, found: Any, frame: pd.DataFrame, key: str) -> Result:
     details = found.result
     if not {"unexpected_count", "observed_value"} & details.keys():
         raise RuntimeError(f"{check.suite}: {check.name}: {found.exception_info}")
@@ -86,8 +85,8 @@ def _outcome(check: Check, found: Any, rows: int, key: str) -> Result:
         "severity": check.severity,
         "passed": bool(found.success),
         "expected": check.expected,
-        "observed": _observed(details, rows),
-        "offenders": [_offender(entry, key) for entry in details.get("partial_unexpected_index_list") or []],
+        "observed": _observed(details, len(frame)),
+        "offenders": _offenders(details.get("partial_unexpected_index_list") or [], frame, key, check),
     }
 
 
@@ -99,9 +98,14 @@ def _observed(details: Mapping[str, Any], rows: int) -> str:
     return f"{count:,} of {rows:,} are not so ({count / max(rows, 1):.1%})" if count else f"all {rows:,}"
 
 
-def _offender(entry: Mapping[str, Any], key: str) -> dict[str, str]:
-    """The record's name and the values that were found, as text."""
-    return {name: _text(value) for name, value in sorted(entry.items(), key=lambda item: item[0] != key)}
+def _offenders(places: Sequence[Any], frame: pd.DataFrame, key: str, check: Check) -> list[dict[str, str]]:
+    """Of each record: its name, the value that was found, and what is shown beside it, as text."""
+    if not places:
+        return []
+    # Great Expectations would look up the names of all records that fail, one by one.
+    columns = list(dict.fromkeys([key, check.arguments["column"], *(name for name in _BESIDE if name in frame)]))
+    records = frame.loc[list(places[:MAX_OFFENDERS]), columns].astype(object).to_dict("records")
+    return [{str(name): _text(value) for name, value in record.items()} for record in records]
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.extract_sequences.streams import ahead
 from components.extract_sequences.table import schema
 from components.sequences import Genome
 
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
 
 # log1p of 0.1 TPM: above it a transcript counts as expressed.
 EXPRESSED_LOG1P_TPM = float(np.log1p(0.1))
-_ROWS_AT_ONCE = 8192
+# Few enough that what is made of their letters stays in the processor's cache.
+_ROWS_AT_ONCE = 1024
 _READ = (
     *("transcript_id", "gene_id", "gene_type", "contig", "strand", "tss", "window_start", "window_end", "exon_starts"),
     *("exon_ends", "rna", "cds_start", "cds_end", "cds_phase", "protein", "coding_status", "split", "labels"),
 )
-# Counts of three kinds of letters, added up side by side in one number; no sequence is longer than a field is wide.
-_FIELD_BITS = 21
-_OTHER, _UNKNOWN, _CHOSEN = 1, 1 << _FIELD_BITS, 1 << 2 * _FIELD_BITS
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def read_dataset(payload: Path) -> Dataset:
     file = pq.ParquetFile(payload / "transcripts.parquet")
     columns = _column_frame(file.schema_arrow, len(facts["tissues"]))
     batches = file.iter_batches(_ROWS_AT_ONCE, columns=[name for name in _READ if name in file.schema_arrow.names])
-    rows, labels = _row_frame(list(map(_measured, batches)), Genome.open(payload / "genome.safetensors"))
+    # One thread decompresses the next rows while this one measures the last.
+    rows, labels = _row_frame(list(map(_measured, ahead(batches))), Genome.open(payload / "genome.safetensors"))
     frames = {
         "columns": columns,
         "rows": rows,
@@ -112,18 +112,29 @@ def _measured(batch: pa.RecordBatch) -> dict[str, Any]:
 
 def _letters(texts: pa.Array, *, known: bytes, unknown: bytes, chosen: bytes) -> tuple[np.ndarray, ...]:
     """By text: its length, letters that are not `known`, those of `unknown`, those of `chosen`; zeros where none."""
-    table = np.full(256, _OTHER, dtype=np.int64)
-    table[list(known)] = 0
-    table[list(unknown)] += _UNKNOWN
-    table[list(chosen)] += _CHOSEN
     _, offsets, data = texts.buffers()
     bounds = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
     letters = np.frombuffer(data or b"", dtype=np.uint8)[bounds[0] : bounds[-1]]
-    # Differences of running sums: exact in wrapping arithmetic, and right for empty texts.
-    running = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(table[letters])])
-    counts = np.diff(running[bounds - bounds[0]])
-    mask = (1 << _FIELD_BITS) - 1
-    return np.diff(bounds), counts & mask, counts >> _FIELD_BITS & mask, counts >> 2 * _FIELD_BITS & mask
+    bounds = bounds - bounds[0]
+    counts = [np.zeros(len(texts), dtype=np.int64)]
+    # Asked of all letters at once: six times as fast as by one, and nearly always all there is to do.
+    if letters.tobytes().translate(None, known):
+        counts[0] = _counts(np.isin(letters, list(known), invert=True).view(np.uint8), bounds)
+    for wanted in (unknown, chosen):
+        found = letters == wanted[0]
+        for letter in wanted[1:]:
+            found |= letters == letter
+        counts.append(_counts(found.view(np.uint8), bounds))
+    return np.diff(bounds), *counts
+
+
+def _counts(marks: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Sums of marks uint8 (L,) between bounds (N + 1,): int64 (N,); an empty stretch has 0."""
+    counts = np.zeros(len(bounds) - 1, dtype=np.int64)
+    filled = np.flatnonzero(np.diff(bounds))
+    if len(filled) and marks.any():
+        counts[filled] = np.add.reduceat(marks, bounds[filled], dtype=np.int32)
+    return counts
 
 
 def _row_frame(batches: list[dict[str, Any]], genome: Genome) -> tuple[pd.DataFrame, np.ndarray]:
@@ -136,7 +147,8 @@ def _row_frame(batches: list[dict[str, Any]], genome: Genome) -> tuple[pd.DataFr
 
     frame = pd.DataFrame({name: joined(name) for name in batches[0] if name != "labels"})
     labels = joined("labels")
-    length = frame["contig"].map({name: genome.length(name) for name in genome.contigs}).fillna(-1)
+    place, contigs = pd.factorize(frame["contig"])
+    length = np.array([genome.length(name) if name in genome else -1 for name in contigs], dtype=np.int64)[place]
     # As sequences.window_interval defines it: the TSS base at index L // 2 in sense direction.
     plus = frame["strand"] == "+"
     centre = np.where(plus, frame["tss"] - frame["window_start"], frame["window_end"] - 1 - frame["tss"])

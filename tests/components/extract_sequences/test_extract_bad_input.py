@@ -14,11 +14,14 @@ from small_files import gtf_row
 
 from components.extract_sequences.annotation import read_annotation
 from components.extract_sequences.expression import read_expression
+from components.extract_sequences.families import read_families
 from components.extract_sequences.fasta import write_genome
+from components.extract_sequences.intervals import read_bed
 from components.extract_sequences.samples import read_sample_tissues
 from components.extract_sequences.streams import read_blocks
 from components.extract_sequences.transcripts import Extraction
 from components.fabricate.genome import write_bgzf
+from components.fetch_data.sources import read_records, read_sources
 from model.errors import InputError
 
 NAMES = 'gene_id "G1"; transcript_id "T1";'
@@ -219,7 +222,17 @@ def test_sample_attributes(tmp_path: Path, old: str, new: str, said: str) -> Non
     assert said in refuse_expression(tmp_path, TABLE, ATTRIBUTES.replace(old, new))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOUND = [
+    *(text.encode() for text in (TABLE, ATTRIBUTES, TABLE.replace("\t", ","), ATTRIBUTES.replace("\t", ","))),
+    *(gzip.compress(TABLE.encode(), mtime=0), gzip.compress(GOOD.encode() * 3, mtime=0)),
+    *(b">chr1 one\nACGTNacgtn\n>chr2\nTTTT\n", b"chr1\t0\t100\tfold0\nchr1\t100\t200\tfold1\n", b"G1\tF1\nG2\tF1\n"),
+    b"schema_version: 1\nfiles:\n  a.gz:\n    addresses: ['https://example.org/a.gz']\n",
+    b'{"schema_version": 1, "files": {"https://example.org/a": {"size_bytes": 1, "sha256": "' + b"0" * 64 + b'"}}}',
+    b"chr1\tx\texon\t1\t4\t.\t+\t.\tID=exon1;Parent=T1\nchr1\tx\tmRNA\t1\t4\t.\t+\t.\tID=T1;Parent=G1\n",
+]
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.one_of(
         st.binary(max_size=300),
@@ -227,18 +240,28 @@ def test_sample_attributes(tmp_path: Path, old: str, new: str, said: str) -> Non
         st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)).map(
             lambda change: (GOOD * 4)[: change[0]].encode() + change[1] + (GOOD * 4)[change[0] :].encode()
         ),
+        # Sound files of each kind, with a stretch replaced.
+        st.tuples(st.sampled_from(SOUND), st.integers(0, 120), st.integers(0, 9), st.binary(max_size=6)).map(
+            lambda change: change[0][: change[1]] + change[3] + change[0][change[1] + change[2] :]
+        ),
     )
 )
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     """Each parser raises its own error type or none."""
     path = tmp_path / "fuzz"
     path.write_bytes(content)
+    (tmp_path / "fuzz.parquet").write_bytes(content)
     (tmp_path / "attributes.txt").write_text(ATTRIBUTES)
     attributes = read_sample_tissues(tmp_path / "attributes.txt")
     for read in (
         read_annotation,
         read_sample_tissues,
+        read_bed,
+        read_families,
+        read_sources,
+        read_records,
         lambda item: read_expression(item, attributes),
+        lambda item: read_expression(item.with_suffix(".parquet"), attributes),
         lambda item: write_genome(item, tmp_path / "genome.safetensors"),
     ):
         with contextlib.suppress(InputError):
