@@ -12,6 +12,9 @@ import torch
 from components.params import Params
 from tests.components.train_model.workers import QUIET, changed, finish, start, state
 
+# Real processes import torch several times each; on a busy machine that takes minutes.
+pytestmark = pytest.mark.timeout(1200)
+
 LAYOUTS = [(1, "ddp"), (2, "ddp"), (1, "fsdp"), (2, "fsdp")]
 
 
@@ -91,7 +94,7 @@ def test_another_number_of_processes_is_refused_or_resharded_and_recorded(
     shutil.rmtree(folder / "result")
     two = changed(params, runtime={"processes": 2, "sharding": "fsdp", "max_restarts": 0})
     with start(folder, transcripts, two) as process:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     error = json.loads((folder / "error-0.json").read_text())
     assert error["found"] == "processes: 1 → 2; sharding: ddp → fsdp"
     assert "--allow-reshard" in error["fix"]

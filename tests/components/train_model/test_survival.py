@@ -19,7 +19,7 @@ from components.harness import EXIT_STOPPED
 from components.params import Params
 from tests.components.train_model.workers import changed, finish, python, start
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(1200)
 
 
 def digest(folder: Path) -> str:
@@ -40,7 +40,7 @@ def ranks_of(launcher: int) -> list[int]:
 
 
 def wait_for(folder: Path, process: subprocess.Popen[str], pattern: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(folder.glob(pattern)):
         assert process.poll() is None, "training ended too early"
         assert time.monotonic() < deadline
@@ -65,7 +65,7 @@ def test_a_killed_rank_is_started_again_and_the_run_ends_like_an_unbroken_one(
     with start(folder, transcripts, two) as process:
         wait_for(folder, process, "checkpoints/step-00000003")
         os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output[-3000:]
     assert "resuming at optimizer step" in output
     assert digest(folder) == digest(tmp_path / "unbroken")
@@ -85,7 +85,7 @@ def test_a_stopped_or_killed_job_of_two_processes_goes_on(
             for rank in children:
                 os.kill(rank, stop)
         process.send_signal(stop)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     assert process.returncode != 0
     assert (folder / "stopped").exists() == (stop == signal.SIGTERM)
     assert "resuming at optimizer step" in finish(folder, transcripts, two)
@@ -101,7 +101,7 @@ def test_the_command_ends_with_status_75_on_sigterm_and_goes_on(tmp_path: Path, 
     with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         wait_for(tmp_path / "work", process, "train_model/*/checkpoints/step-*")
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
     assert process.returncode == EXIT_STOPPED
     assert not (tmp_path / "model").exists()
 
@@ -177,7 +177,7 @@ def test_two_machines_train_one_model(
         }
         command = ["ip", "netns", "exec", name, program, "train-model", "--params", str(params), *places]
         pods.append(subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True))
-    said = [pod.communicate(timeout=200)[1] for pod in pods]
+    said = [pod.communicate(timeout=600)[1] for pod in pods]
     assert [pod.returncode for pod in pods] == [0, 0], "\n".join(text[-1500:] for text in said)
     assert json.loads((tmp_path / "model" / "run.json").read_text())["throughput"]["processes"] == 2
     assert (tmp_path / "model" / "payload" / "model.safetensors").is_file()

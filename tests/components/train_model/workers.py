@@ -49,7 +49,7 @@ def start(folder: Path, transcripts: Path, params: Params, **environment: str) -
 def finish(folder: Path, transcripts: Path, params: Params, **environment: str) -> str:
     """Run the workers to their end; returns what they said."""
     with start(folder, transcripts, params, **environment) as process:
-        output, _ = process.communicate(timeout=280)
+        output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output[-3000:]
     return output
 
