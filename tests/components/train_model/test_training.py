@@ -262,6 +262,10 @@ def test_micro_batches_of_like_length_waste_little_attention(
     plan = plan_step(rows, trainer.train_data.sizes, BudgetParams(transcripts=32))[0]
     counts = [trainer.loader.make(part).counts for part in plan]
     assert all(item.attention_places >= item.tokens for item in counts)
+    assert all(0 <= item.padding <= 0.05 for item in counts)
+    mixed = trainer.loader.make(rows).counts
+    assert sum(item.padding_flops for item in counts) > 0
+    assert mixed.transcripts == len(rows)
 
 
 def test_lack_of_memory_is_told_as_numbers() -> None:
