@@ -162,7 +162,7 @@ def small_config() -> IsoFormerConfig:
     """Sizes for a CPU, in about the proportions of the published network: DNA weighs most, then RNA, then protein."""
     rna = RotaryConfig(
         alphabet="sixmer",
-        layers=4,
+        layers=2,
         width=96,
         heads=4,
         feed_forward_width=384,
@@ -171,7 +171,7 @@ def small_config() -> IsoFormerConfig:
     )
     return IsoFormerConfig(
         name="benchmark",
-        window_bp=8192,
+        window_bp=16384,
         dna=EnformerConfig(
             stem_channels=72,
             tower_channels=(72, 90, 108, 126, 144),
@@ -180,14 +180,14 @@ def small_config() -> IsoFormerConfig:
             key_size=16,
             value_size=36,
             position_features=36,
-            crop_positions=26,
+            crop_positions=106,
             output_channels=288,
             **{f"{name}dropout": 0.0 for name in ("", "attention_", "position_", "output_")},
         ),
         rna=rna,
         protein=RotaryConfig(
             alphabet="esm",
-            layers=4,
+            layers=2,
             width=80,
             heads=4,
             feed_forward_width=320,
