@@ -14,15 +14,18 @@ import torch
 from components.train_model.data import TranscriptData
 from components.train_model.tower_cache import TowerCache
 from model.batch import PackedBatch
+from model.config import MODALITIES, RotaryConfig
+from model.encoders.layout import TokenLayout
 from model.estimate import TRAINING_FACTOR, Workload, forward_flops
 from model.isoformer import TorchBatch
 
 
 @dataclass
 class Counts:
-    """What was computed: transcripts, DNA windows encoded, tokens, places of attention, operations of training.
+    """What was computed: transcripts, DNA windows encoded, tokens, places of attention, operations of a training step.
 
     `attention_places` exceed `tokens` by the padding within blocks of like length; linear layers see tokens alone.
+    `padding_flops` are what attention computes for it, beside `flops`.
     """
 
     transcripts: int = 0
@@ -30,14 +33,20 @@ class Counts:
     tokens: int = 0
     attention_places: int = 0
     flops: float = 0.0
+    padding_flops: float = 0.0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     @property
-    def padding(self) -> float:
+    def attention_padding(self) -> float:
         """Padded share of the places that attention computes."""
         return 1 - self.tokens / self.attention_places if self.attention_places else 0.0
+
+    @property
+    def padding(self) -> float:
+        """Share of all operations that are computed for padding."""
+        return self.padding_flops / (self.flops + self.padding_flops) if self.flops else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +118,8 @@ class Loader:
         return ready
 
     def _count(self, packed: PackedBatch, inputs: TorchBatch) -> Counts:
-        layouts = [item.layout for item in (inputs.rna, inputs.protein, inputs.dna) if item is not None]
+        towers = {name: item.layout for name in MODALITIES if (item := getattr(inputs, name)) is not None}
+        layouts = list(towers.values())
         flops = vars(forward_flops(self.data.config, Workload.of(packed, self.data.config)))
         return Counts(
             transcripts=packed.size,
@@ -117,4 +127,15 @@ class Loader:
             tokens=sum(len(layout.row) for layout in layouts),
             attention_places=sum(block.sequences * block.length for layout in layouts for block in layout.blocks),
             flops=sum(value * self.passes.get(part, TRAINING_FACTOR) for part, value in flops.items()),
+            padding_flops=sum(self._padding_flops(name, layout) for name, layout in towers.items()),
         )
+
+    def _padding_flops(self, tower: str, layout: TokenLayout) -> float:
+        """Attention logits and mixtures of padded places in a rotary tower, two products of 2·L²·D each."""
+        config = getattr(self.data.config, tower)
+        if not isinstance(config, RotaryConfig):
+            return 0.0
+        computed = sum(block.sequences * float(block.length) ** 2 for block in layout.blocks)
+        needed = float(layout.lengths.double().square().sum())
+        passes = self.passes.get(tower, TRAINING_FACTOR)
+        return 4 * config.width * config.layers * passes * (computed - needed)

@@ -147,7 +147,7 @@ class Trainer:
             group["lr"] = scheduled(group["base_lr"], progress.step, self.total_steps, recipe)
         # The seed of dropout follows the step, so that a resumed run draws what an unbroken one would.
         torch.manual_seed(_stream_seed(recipe.seed, progress.step, self.rank))
-        errors = self.compute_gradients(micro_batches, len(rows))
+        errors = self.compute_gradients(micro_batches, self.observed(rows))
         norm = self.parallel.clip(self.parameters, recipe.gradient_clip_norm)
         # Sums over ranks agree on all of them: all stop, or none does.
         own = math.fsum(float(error.sum()) for error in errors) if len(errors) > 1 else errors[0].sum().item()
@@ -169,7 +169,11 @@ class Trainer:
         progress.epoch_transcripts += len(rows)
         self._note(rows, micro_batches, loss_sum / len(rows), float(norm))
 
-    def compute_gradients(self, micro_batches: list[MicroBatch], count: int) -> list[torch.Tensor]:
+    def observed(self, rows: np.ndarray) -> float:
+        """How many transcripts' worth of labels a global batch has: those that are NaN weigh nothing."""
+        return float(np.count_nonzero(~np.isnan(self.loader.labels[rows])) / self.loader.labels.shape[1])
+
+    def compute_gradients(self, micro_batches: list[MicroBatch], count: float) -> list[torch.Tensor]:
         """Add up the gradient of a step of `count` transcripts; returns each micro-batch's squared errors, (B,)."""
         switch_to_training(self.parallel.network, self.model, self.recipe, self.progress.epoch)
         errors = []
@@ -177,7 +181,8 @@ class Trainer:
             for index, micro in enumerate(micro_batches):
                 computed.append(micro)
                 with self.parallel.accumulate(last=index == len(micro_batches) - 1):
-                    error_B = (self._predict(self.parallel.network, micro) - micro.labels).square().mean(dim=1)
+                    difference_BT = self._predict(self.parallel.network, micro) - micro.labels
+                    error_B = difference_BT.masked_fill(micro.labels.isnan(), 0).square().mean(dim=1)
                     # Ranks average gradients: times ranks over the global count, that average is the global mean.
                     (error_B.sum() * self.ranks / count).backward()
                 errors.append(error_B.detach())

@@ -42,6 +42,7 @@ class Meter:
             "tokens_per_second": total.tokens / seconds,
             "windows_per_transcript": total.windows / max(1, total.transcripts),
             "padding_share": total.padding,
+            "attention_padding_share": total.attention_padding,
             "tflops": total.flops / seconds / 1e12,
             "share_of_peak": total.flops / seconds / self.peak_flops if self.peak_flops else 0.0,
             "input_stall_share": stalled_s / seconds,

@@ -33,7 +33,7 @@ def preflight(trainer: Trainer) -> None:
         plan = plan_step(rows, sizes, trainer.recipe.budget, trainer.ranks)[trainer.rank]
         micro_batches = [trainer.loader.make(part) for part in plan[:MICRO_BATCHES]]
         torch.manual_seed(trainer.recipe.seed)
-        trainer.compute_gradients(micro_batches, len(rows))
+        trainer.compute_gradients(micro_batches, float(len(rows)))
         trainer.optimizer.zero_grad(set_to_none=True)
         computed += len(micro_batches)
     del held

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from components.train_model.parallel import blocks_of
 from model.encoders.batch_norm import WindowBatchNorm
+from model.encoders.enformer import Enformer
 from model.isoformer import IsoFormer
 
 
@@ -18,7 +19,10 @@ def recompute_activations(model: IsoFormer, towers: list[str]) -> None:
     """Let the blocks of the named towers keep no activations; gradients and names of parameters stay the same."""
     for name in towers:
         if name in model.encoders:
-            for block in blocks_of(model.encoders[name]):
+            encoder = model.encoders[name]
+            # The stem holds more activations than any stage of the tower.
+            stem = [encoder.stem_residual, encoder.stem_pool] if isinstance(encoder, Enformer) else []
+            for block in (*stem, *blocks_of(encoder)):
                 _wrap(block)
 
 

@@ -77,9 +77,8 @@ def _collect(
     result: Path, transcripts: Artifact, config: Mapping[str, Any], payload: Path, record: dict[str, Any]
 ) -> None:
     """Make the payload of what training left."""
-    for name in ("config.json", "model.safetensors", "history.json"):
-        shutil.copy2(result / name, payload / name)
-    for path in result.glob("origins*.json"):
+    # Large models lie in several files; the card is there where the model grew from other weights.
+    for path in (*result.glob("model*"), *result.glob("README.md"), result / "config.json", result / "history.json"):
         shutil.copy2(path, payload / path.name)
     shutil.copy2(transcripts.payload / "dataset.json", payload / "dataset.json")
     write_json(payload / "params.json", dict(config))

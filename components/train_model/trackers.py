@@ -44,19 +44,13 @@ class Accelerate:
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
         try:
-            from accelerate import PartialState  # type: ignore[import-untyped]
-            from accelerate.tracking import (  # type: ignore[import-untyped]
-                LOGGER_TYPE_TO_CLASS,
-                is_tracking_available,
-            )
-
-            available = is_tracking_available(name)
+            from accelerate import PartialState, tracking  # type: ignore[import-untyped]
         except ImportError:
             raise _not_installed("accelerate") from None
-        if not available:
+        kind = tracking.LOGGER_TYPE_TO_CLASS[name]
+        if name not in {item.value for item in tracking.get_available_trackers()}:
             raise _not_installed(name)
         PartialState()  # its trackers ask it which rank they are
-        kind = LOGGER_TYPE_TO_CLASS[name]
         logging = {"logging_dir": folder} if kind.requires_logging_directory else {}
         self._tracker = kind("isoformer", **logging)
         self._tracker.start()

@@ -35,8 +35,10 @@ class Validation:
     ) -> dict[str, float]:
         """MSE of standardised labels, and R² averaged over tissues; `predict` gives (B, tissues)."""
         labels = self.loader.labels
-        error = ((self.predict(predict, stop) - labels) ** 2).mean(axis=0)
-        spread = labels.var(axis=0)
+        squared = (self.predict(predict, stop) - labels) ** 2
+        missing = bool(np.isnan(labels).any())
+        error = np.nanmean(squared, axis=0) if missing else squared.mean(axis=0)
+        spread = np.nanvar(labels, axis=0) if missing else labels.var(axis=0)
         r2 = float(np.mean(1 - error / np.where(spread > 0, spread, 1)))
         return {"mse": float(error.mean()), "r2": r2}
 

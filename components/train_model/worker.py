@@ -29,6 +29,7 @@ from components.train_model.towers import add_adapters, check_recipe, load_initi
 from components.train_model.trackers import open_trackers
 from components.train_model.weight_files import weight_files
 from model.adapters import merge_lora
+from model.card import CardFacts, write_card
 from model.errors import InputError
 from model.isoformer import IsoFormer
 from model.weights import save_model
@@ -132,6 +133,11 @@ def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     save_model(whole.float(), staging)
+    if whole.origins:
+        notes = (
+            [f"trained on shared windows: start sites within {bp} bp"] if (bp := trainer.recipe.tss_cluster_bp) else []
+        )
+        write_card(staging, whole.config, whole.origins, CardFacts(notes=notes))
     write_json(staging / "history.json", trainer.progress.history)
     write_json(staging / "resharded.json", trainer.progress.resharded)
     figures = {name: float(f"{value:.6g}") for name, value in trainer.meter.figures(trainer.loader.stalled_s).items()}

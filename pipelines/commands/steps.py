@@ -22,6 +22,13 @@ from pipelines.commands.options import (
 )
 from pipelines.stages import RAW_INPUTS, STAGES, Stage, producer
 
+Preflight = Annotated[
+    bool, typer.Option("--preflight", help="Only compute the largest batches that the data can produce.")
+]
+AllowReshard = Annotated[
+    bool, typer.Option("--allow-reshard", help="Go on from a checkpoint of another number of processes; recorded.")
+]
+
 
 def build(command: str) -> typer.Typer:
     """The application of one step's sub-command, with one option per input."""
@@ -45,6 +52,8 @@ def _parameters(stage: Stage) -> list[inspect.Parameter]:
     if set(RAW_INPUTS) & set(stage.inputs) or stage.optional:
         options.append(("data", Data, None))
     options += [_input_option(name) for name in (*stage.inputs, *stage.optional)]
+    if stage.name == "train_model":
+        options += [("preflight", Preflight, False), ("allow_reshard", AllowReshard, False)]
     options += [("out", Out, Path(stage.place)), ("work", Work, DEFAULT_WORK), ("door", Door, "cli")]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
@@ -80,6 +89,8 @@ def _run(
     work: Path,
     door: str,
     data: Path | None = None,
+    preflight: bool = False,
+    allow_reshard: bool = False,
     **inputs: Path | None,
 ) -> None:
     from components.champion import find_champion
@@ -87,6 +98,8 @@ def _run(
     from components.optional_data import OPTIONAL_NAMES, find_optional_data
     from components.raw_data import find_raw_data, find_truth
 
+    if allow_reshard:
+        overrides = [*(overrides or ()), "runtime.allow_reshard=true"]
     tree = resolve(params, preset, overrides, data=data)
     paths = {name: path for name, path in inputs.items() if path is not None}
     own = {name: str(path.absolute()) for name, path in paths.items() if name in (*RAW_INPUTS, *OPTIONAL_NAMES)}
@@ -99,4 +112,9 @@ def _run(
         paths |= find_truth(Path(tree.data.folder), paths["transcripts"])
     if "champion" in stage.optional and "champion" not in paths and tree.evaluate.champion:
         paths |= find_champion(tree.package.registry, paths["model"], work)
+    if preflight:
+        from components.train_model.step import run_preflight
+
+        run_preflight({name: path.absolute() for name, path in paths.items()}, tree, work.absolute())
+        return
     run_step(stage.name, inputs=paths, params=tree, out=out, work=work, through=door)

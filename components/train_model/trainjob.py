@@ -1,0 +1,177 @@
+"""Training on several machines: the Kubeflow Trainer v2 manifests, built by one pure function.
+
+Each pod runs `isoformer train-model`, which reads from PET_* variables (set by the Trainer) how many machines and
+processes there are and starts torchrun. All share one ReadWriteMany claim: data, work folder with checkpoints, output.
+A pod that is evicted or preempted ends with status 75 and does not count as a failure; bad input (2) ends the job;
+whatever else fails starts the set of pods anew, which goes on from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from components.harness import EXIT_STOPPED
+from model.errors import InputError
+
+TRAINER_API = "trainer.kubeflow.org/v1alpha1"
+# By this label the Trainer knows which of a runtime's pods are to train, by this container name what to run in them.
+ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
+NODE = "node"
+CLAIM_MOUNT = "/mnt/isoformer"
+EXIT_BAD_INPUT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJobRequest:
+    """What differs between jobs; paths are below the claim's mount.
+
+    `image` by tag or digest; `overrides` as of `--set`; `processes_per_node` is the number of GPUs of a machine.
+    `grace_s`: seconds from SIGTERM to SIGKILL, in which the checkpoint is written.
+    """
+
+    name: str
+    namespace: str
+    image: str
+    claim: str
+    nodes: int
+    processes_per_node: int
+    transcripts: str = f"{CLAIM_MOUNT}/transcripts"
+    out: str = f"{CLAIM_MOUNT}/model"
+    work: str = f"{CLAIM_MOUNT}/work"
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
+    accelerator: str = "nvidia.com/gpu"
+    cpu: str = "16"
+    memory: str = "128Gi"
+    shared_memory: str = "16Gi"
+    max_restarts: int = 10
+    grace_s: int = 300
+
+
+def train_job(request: TrainJobRequest) -> list[dict[str, Any]]:
+    """The TrainingRuntime and the TrainJob of a request, as data for YAML.
+
+    Raises `InputError` for a moving image tag, or fewer than one machine or process.
+    """
+    if "@sha256:" not in request.image and request.image.rpartition(":")[2] in ("", "latest", request.image):
+        raise InputError(
+            where="image", expected="a fixed tag or digest", found=repr(request.image), fix="Name the tag of a release."
+        )
+    if request.nodes < 1 or request.processes_per_node < 1:
+        found = f"{request.nodes} × {request.processes_per_node}"
+        raise InputError(where="nodes", expected="at least one machine and process", found=found, fix="Correct it.")
+    return [_runtime(request), _job(request)]
+
+
+def _job(request: TrainJobRequest) -> dict[str, Any]:
+    resources = {"cpu": request.cpu, "memory": request.memory}
+    if request.accelerator:
+        resources[request.accelerator] = str(request.processes_per_node)
+    return {
+        "apiVersion": TRAINER_API,
+        "kind": "TrainJob",
+        "metadata": _metadata(request),
+        "spec": {
+            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": request.name},
+            "trainer": {
+                "image": request.image,
+                "command": ["isoformer", "train-model"],
+                "args": _arguments(request),
+                "numNodes": request.nodes,
+                "numProcPerNode": request.processes_per_node,
+                "resourcesPerNode": {"requests": resources, "limits": resources},
+                "env": [
+                    {"name": "PYTHONSAFEPATH", "value": "1"},
+                    # Stale keys of a shared store hang restarts after a rank was killed.
+                    {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"},
+                ],
+            },
+        },
+    }
+
+
+def _arguments(request: TrainJobRequest) -> list[str]:
+    arguments = ["--transcripts", request.transcripts, "--out", request.out, "--work", request.work]
+    if request.preset is not None:
+        arguments += ["--preset", request.preset]
+    return arguments + [part for override in request.overrides for part in ("--set", override)]
+
+
+def _runtime(request: TrainJobRequest) -> dict[str, Any]:
+    return {
+        "apiVersion": TRAINER_API,
+        "kind": "TrainingRuntime",
+        "metadata": _metadata(request),
+        "spec": {
+            "mlPolicy": {"numNodes": request.nodes, "torch": {}},
+            "template": {
+                "spec": {
+                    "failurePolicy": {"maxRestarts": request.max_restarts},
+                    "replicatedJobs": [{"name": NODE, "template": _pods_of_a_node_job(request)}],
+                }
+            },
+        },
+    }
+
+
+def _pods_of_a_node_job(request: TrainJobRequest) -> dict[str, Any]:
+    """A batch/v1 JobTemplateSpec."""
+    rules = [
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [EXIT_BAD_INPUT]}},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [EXIT_STOPPED]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+    return {
+        "metadata": {"labels": {ANCESTOR_LABEL: "trainer"}},
+        "spec": {
+            "backoffLimit": 0,
+            "podFailurePolicy": {"rules": rules},
+            "template": {"metadata": {"labels": _labels()}, "spec": _pod(request)},
+        },
+    }
+
+
+def _pod(request: TrainJobRequest) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": request.grace_s,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": NODE,
+                "image": request.image,
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [
+                    {"name": "work", "mountPath": CLAIM_MOUNT},
+                    {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a path in the pod
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "work", "persistentVolumeClaim": {"claimName": request.claim}},
+            # Ranks of a machine talk through shared memory, of which a pod has 64 MiB by default.
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": request.shared_memory}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
+
+
+def _metadata(request: TrainJobRequest) -> dict[str, Any]:
+    return {"name": request.name, "namespace": request.namespace, "labels": _labels()}
+
+
+def _labels() -> dict[str, str]:
+    return {"app.kubernetes.io/part-of": "isoformer", "isoformer/step": "train-model"}

@@ -1,0 +1,107 @@
+"""Two processes, whole or sharded, train the model that one does; stopped ones go on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.params import Params
+from tests.components.train_model.workers import QUIET, changed, finish, start, state
+
+# Real processes import torch several times each; on a busy machine that takes minutes.
+pytestmark = pytest.mark.timeout(1200)
+
+LAYOUTS = [(1, "ddp"), (2, "ddp"), (1, "fsdp"), (2, "fsdp")]
+
+
+def exact(params: Params, batch_norm: str) -> Params:
+    """20 steps of 64 transcripts in float64, without dropout."""
+    return changed(
+        params,
+        model={"overrides": {**QUIET, "dna": {"batch_norm": batch_norm}}},
+        train={"precision": "float64", "batch_transcripts": 64, "max_steps": 20},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", ["frozen", "global"])
+def test_two_processes_train_the_parameters_that_one_does(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, batch_norm: str
+) -> None:
+    params = exact(sanity_params, batch_norm)
+    finish(tmp_path / "one", transcripts, params)
+    one = state(tmp_path / "one", "model")
+    for sharding in ("ddp", "fsdp"):
+        finish(tmp_path / sharding, transcripts, changed(params, runtime={"processes": 2, "sharding": sharding}))
+        two = state(tmp_path / sharding, "model")
+        assert two.keys() == one.keys()
+        difference = max(float((two[name] - one[name]).abs().max()) for name in one)
+        print(f"{sharding}, {batch_norm} batch norm: largest difference {difference:.2e}")
+        assert all(value.dtype == torch.float64 for name, value in one.items() if "running" not in name)
+        assert difference <= 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_in_float32_the_losses_agree(tmp_path: Path, sanity_params: Params, transcripts: Path, sharding: str) -> None:
+    params = changed(sanity_params, model={"overrides": QUIET}, train={"batch_transcripts": 64, "max_steps": 20})
+    histories = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        finish(folder, transcripts, changed(params, runtime={"processes": processes, "sharding": sharding}))
+        histories.append(json.loads((folder / "result" / "history.json").read_text()))
+    for first, second in zip(*histories, strict=True):
+        for name in ("train_mse", "valid_mse"):
+            assert first[name] == pytest.approx(second[name], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "sharding"), LAYOUTS)
+def test_ten_steps_equal_five_and_five_bit_for_bit(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, processes: int, sharding: str
+) -> None:
+    # With dropout, token masks and averaged weights: all that has a state.
+    recipe = {"batch_transcripts": 64, "max_steps": 10, "checkpoint_every_steps": 5}
+    params = changed(
+        sanity_params,
+        train={**recipe, "ema_decay": 0.9, "token_mask_rate": 0.1, "schedule": "cosine", "warmup_steps": 3},
+        runtime={"processes": processes, "sharding": sharding, "keep_checkpoints": 9},
+    )
+    finish(tmp_path / "whole", transcripts, params)
+    half = tmp_path / "half" / "checkpoints"
+    half.mkdir(parents=True)
+    shutil.copytree(tmp_path / "whole" / "checkpoints" / "step-00000005", half / "step-00000005")
+    output = finish(tmp_path / "half", transcripts, params)
+    assert "resuming at optimizer step 5, epoch 1" in output
+    for name in ("model", "optimizer", "ema"):
+        whole, halves = (state(tmp_path / run, name, 10) for run in ("whole", "half"))
+        assert whole.keys() == halves.keys()
+        assert all(torch.equal(whole[key], halves[key]) for key in whole), name
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_is_refused_or_resharded_and_recorded(
+    tmp_path: Path, sanity_params: Params, transcripts: Path
+) -> None:
+    params = changed(exact(sanity_params, "frozen"), train={"checkpoint_every_steps": 5, "max_steps": 8})
+    finish(tmp_path / "one", transcripts, params)
+    folder = tmp_path / "one"
+    shutil.rmtree(folder / "checkpoints" / "step-00000008")
+    shutil.rmtree(folder / "result")
+    two = changed(params, runtime={"processes": 2, "sharding": "fsdp", "max_restarts": 0})
+    with start(folder, transcripts, two) as process:
+        process.communicate(timeout=600)
+    error = json.loads((folder / "error-0.json").read_text())
+    assert error["found"] == "processes: 1 → 2; sharding: ddp → fsdp"
+    assert "--allow-reshard" in error["fix"]
+    (folder / "error-0.json").unlink()
+    finish(folder, transcripts, changed(two, runtime={"allow_reshard": True}))
+    (record,) = json.loads((folder / "result" / "resharded.json").read_text())
+    assert record["to"] == {"processes": 2, "sharding": "fsdp"}
+    finish(tmp_path / "straight", transcripts, params)
+    straight, resharded = state(tmp_path / "straight", "model", 8), state(folder, "model", 8)
+    assert max(float((straight[name] - resharded[name]).abs().max()) for name in straight) <= 1e-10

@@ -1,0 +1,183 @@
+"""Training survives dead ranks, dead jobs and preemption, on one machine and on two; and says what it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.harness import EXIT_STOPPED
+from components.params import Params
+from tests.components.train_model.workers import changed, finish, python, start
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "result" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def ranks_of(launcher: int) -> list[int]:
+    """The worker processes below torchrun."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == launcher and b"train_model.worker" in (path.parent / "cmdline").read_bytes():
+            found.append(int(path.parent.name))
+    return sorted(found)
+
+
+def wait_for(folder: Path, process: subprocess.Popen[str], pattern: str) -> None:
+    deadline = time.monotonic() + 600
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "training ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def two(sanity_params: Params) -> Params:
+    return changed(
+        sanity_params,
+        train={"checkpoint_every_steps": 3, "max_steps": 40, "max_epochs": 100},
+        runtime={"processes": 2, "max_restarts": 2},
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_started_again_and_the_run_ends_like_an_unbroken_one(
+    tmp_path: Path, two: Params, transcripts: Path
+) -> None:
+    finish(tmp_path / "unbroken", transcripts, two)
+    folder = tmp_path / "killed"
+    with start(folder, transcripts, two) as process:
+        wait_for(folder, process, "checkpoints/step-00000003")
+        os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
+        output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
+    assert "resuming at optimizer step" in output
+    assert digest(folder) == digest(tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_or_killed_job_of_two_processes_goes_on(
+    tmp_path: Path, two: Params, transcripts: Path, stop: signal.Signals
+) -> None:
+    finish(tmp_path / "unbroken", transcripts, two)
+    folder = tmp_path / "stopped"
+    with start(folder, transcripts, two) as process:
+        wait_for(folder, process, "checkpoints/step-*")
+        children = ranks_of(process.pid)
+        if stop == signal.SIGKILL:  # the whole job, at once
+            for rank in children:
+                os.kill(rank, stop)
+        process.send_signal(stop)
+        process.communicate(timeout=600)
+    assert process.returncode != 0
+    assert (folder / "stopped").exists() == (stop == signal.SIGTERM)
+    assert "resuming at optimizer step" in finish(folder, transcripts, two)
+    assert digest(folder) == digest(tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_status_75_on_sigterm_and_goes_on(tmp_path: Path, two: Params, transcripts: Path) -> None:
+    params = tmp_path / "params.json"
+    params.write_text(changed(two, train={"max_steps": 400}).to_json())
+    command = [str(Path(sys.executable).parent / "isoformer"), "train-model", "--params", str(params)]
+    command += ["--transcripts", str(transcripts), "--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        wait_for(tmp_path / "work", process, "train_model/*/checkpoints/step-*")
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=300)
+    assert process.returncode == EXIT_STOPPED
+    assert not (tmp_path / "model").exists()
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+sys.argv = ["worker", sys.argv[2]]
+runpy.run_module("components.train_model.worker", run_name="__main__")
+"""
+
+
+def test_too_little_memory_names_the_budget_to_lower(tmp_path: Path, sanity_params: Params, transcripts: Path) -> None:
+    from components.train_model.spec import Spec
+
+    wide = {"stem_channels": 2048, "batch_norm": "frozen"}
+    params = changed(sanity_params, model={"overrides": {"dna": wide}}, train={"batch_transcripts": 247})
+    Spec(payload=transcripts / "payload", params=params, work=tmp_path).write(tmp_path / "spec-0.json")
+    done = python(LIMITED, str(3 << 30), str(tmp_path / "spec-0.json"))
+    assert done.returncode == 2, done.stderr[-2000:]
+    error = json.loads((tmp_path / "error-0.json").read_text())
+    assert error["where"] == "memory"
+    assert "Lower train.budget.dna_windows=" in error["fix"]
+    assert "now unbounded" in error["fix"]
+
+
+@pytest.fixture
+def two_machines() -> Iterator[tuple[str, str]]:
+    """Two network namespaces joined by a cable: 10.77.0.1 and 10.77.0.2."""
+    first, second = (f"isoformer{os.getpid() % 10000}{side}" for side in "ab")
+    cable = [f"ip link add {first} type veth peer name {second}"]
+    for number, name in enumerate((first, second), start=1):
+        cable += [
+            f"ip netns add {name}",
+            f"ip link set {name} netns {name}",
+            f"ip -n {name} addr add 10.77.0.{number}/24 dev {name}",
+            f"ip -n {name} link set {name} up",
+            f"ip -n {name} link set lo up",
+        ]
+    try:
+        if shutil.which("ip") is None:
+            pytest.skip("NOT TESTED: two machines. There is no `ip` command (iproute2).")
+        for command in cable:
+            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"NOT TESTED: two machines. Network namespaces are not permitted: {done.stderr.strip()}")
+        yield first, second
+    finally:
+        for name in (first, second):
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_machines_train_one_model(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, two_machines: tuple[str, str], sharding: str
+) -> None:
+    params = tmp_path / "params.json"
+    params.write_text(changed(sanity_params, runtime={"sharding": sharding}).to_json())
+    places = ["--transcripts", str(transcripts), "--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
+    program = str(Path(sys.executable).parent / "isoformer")
+    pods = []
+    for number, name in enumerate(two_machines):
+        # What Kubeflow Trainer sets in each pod.
+        environment = {
+            "PET_NNODES": "2",
+            "PET_NPROC_PER_NODE": "1",
+            "PET_NODE_RANK": str(number),
+            "PET_MASTER_ADDR": "10.77.0.1",
+            "PET_MASTER_PORT": "29400",
+            "GLOO_SOCKET_IFNAME": name,
+            "OMP_NUM_THREADS": "1",
+        }
+        command = ["ip", "netns", "exec", name, program, "train-model", "--params", str(params), *places]
+        pods.append(subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True))
+    said = [pod.communicate(timeout=600)[1] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], "\n".join(text[-1500:] for text in said)
+    assert json.loads((tmp_path / "model" / "run.json").read_text())["throughput"]["processes"] == 2
+    assert (tmp_path / "model" / "payload" / "model.safetensors").is_file()
