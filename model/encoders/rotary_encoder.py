@@ -88,8 +88,8 @@ class RotaryLayer(nn.Module):
         query_key, value = qkv_T3HK.split((2, 1), dim=1)
         qkv_TE = torch.cat([rotate(query_key, rotation), value], dim=1).flatten(1)
         pieces = []
-        for block in layout.blocks:
-            qkv = block.spread(qkv_TE).view(block.sequences, block.length, 3, self.heads, width // self.heads)
+        for block, qkv_NLE in zip(layout.blocks, layout.per_block(qkv_TE), strict=True):
+            qkv = qkv_NLE.view(block.sequences, block.length, 3, self.heads, width // self.heads)
             q_NHLK, k_NHLK, v_NHLK = qkv.permute(2, 0, 3, 1, 4)
             out_NHLK = F.scaled_dot_product_attention(q_NHLK, k_NHLK, v_NHLK, attn_mask=block.key_mask)
             pieces.append(block.collect(out_NHLK.transpose(1, 2).reshape(block.sequences, block.length, width)))
