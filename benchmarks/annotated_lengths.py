@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from model.batch import TranscriptInput
+from model.planning import PROTEIN_QUANTILES, RNA_QUANTILES_NT, TRANSCRIPTS_PER_TSS
 
 BASES, RESIDUES = "ACGT", "ACDEFGHIKLMNPQRSTVWY"
 DEFAULT_ANNOTATION = Path(__file__).parents[2] / "shared" / "data" / "annotation" / "demo.gtf.gz"
-# Quantiles 0, 0.1 … 1 of 552 GENCODE and RefSeq transcripts with a CDS, and transcripts per distinct TSS of those.
-RNA_QUANTILES_NT = (138, 549, 623, 819, 1014, 1310, 1671, 2137, 2745, 4177, 11_656)
-PROTEIN_QUANTILES = (7, 78, 120, 150, 184, 218, 288, 369, 478, 757, 2_595)
-TRANSCRIPTS_PER_TSS = 1.18
 
 
 @dataclass(frozen=True, kw_only=True)
