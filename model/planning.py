@@ -135,7 +135,9 @@ def largest_micro_batch(plan: Plan, config: IsoFormerConfig, lengths: SequenceLe
     return size // 2
 
 
-def calibrated(machine: Machine, config: IsoFormerConfig, lengths: SequenceLengths, *, transcripts: int = 16) -> Machine:
+def calibrated(
+    machine: Machine, config: IsoFormerConfig, lengths: SequenceLengths, *, transcripts: int = 16
+) -> Machine:
     """`machine` slowed to what a real step of a few transcripts takes here: caches have no data sheet."""
     from model.probe import measured_step_seconds
 
