@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -227,7 +228,8 @@ class RelativeAttention(nn.Module):
         if keeps and self._kept_keys is not None and _same(self._kept_keys[0], state):
             return self._kept_keys[1]
         features = F.dropout(features_RF, self.config.position_dropout, self.training)
-        with torch.autocast(features.device.type, enabled=False):
+        device = features.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             keys = F.linear(features, self.relative_key.weight.to(features.dtype))
         keys_RHK = keys.unflatten(1, (self.config.heads, -1))
         self._kept_keys = (state, keys_RHK) if keeps else None

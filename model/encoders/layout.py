@@ -55,7 +55,8 @@ class TokenLayout:
     `row`, `position`: int64 (T,), the sequence of each token and its place there. `lengths`: int64 (N,).
     `slot`: as in `Block`, over all sequences in their given order; None in the padded layout. `order`: int64, the
     sequences with tokens in the order of the blocks, None in the padded layout. `counts`: the lengths, and `first` the
-    index of each sequence's first token, int64 (N,) on the host, where the host knows them.
+    index of each sequence's first token, int64 (N,) on the host, where the host knows them. `bounds`: int32, where the
+    sequences with tokens begin and the last one ends, as variable-length attention reads them.
     """
 
     sequences: int
@@ -68,6 +69,7 @@ class TokenLayout:
     counts: np.ndarray | None = None
     first: np.ndarray | None = None
     order: Tensor | None = None
+    bounds: Tensor | None = None
 
     def per_block(self, x_TD: Tensor) -> list[Tensor]:
         """(T, D) → (sequences, length, D) of each block: one cut, whose gradient is one concatenation."""
@@ -138,6 +140,7 @@ def packed_layout(lengths: np.ndarray, device: torch.device) -> tuple[TokenLayou
         counts=lengths,
         first=first_packed,
         order=to_device(order, device),
+        bounds=to_device(np.append(0, np.cumsum(sorted_lengths)).astype(np.int32), device),
     )
     return layout, first[row] + position
 
