@@ -58,7 +58,7 @@ class PaddedIsoFormer(nn.Module):
             windows=windows,
             window_of_transcript=torch.where(index < 0, windows.shape[0], index),
             present=present,
-            **{
+            **{  # type: ignore[arg-type]
                 name: TokenInput.from_padded(given[f"{name}_tokens"], given[f"{name}_lengths"])
                 if f"{name}_tokens" in given
                 else empty

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from model.config import IsoFormerConfig
-from model.encoders.layout import TokenLayout, full_layout, masked_mean, mean_weights, padded_layout
+from model.encoders.layout import TokenLayout, full_layout, padded_layout, with_counts
 from model.encoders.rotary_encoder import INITIAL_DEVIATION, initialise_linear
 from model.errors import InputError
+from model.pairs import PaddedPairs, PaddedSide, Pairs, pair_up
 from model.resampler import CAbstractor, PerceiverResampler
 
 COMPRESSORS: dict[str, type[nn.Module]] = {"perceiver_resampler": PerceiverResampler, "c_abstractor": CAbstractor}
@@ -27,21 +29,15 @@ class ModalityStates:
     """What an encoder made of one modality.
 
     `states`: (T, D) on `layout`, whose sequences are transcripts, or, where `of_transcript` int64 (B,) is given,
-    sequences shared by transcripts (N = none). `present`: bool (B,), the transcript has this modality.
+    sequences shared by transcripts (N = none), on the host too where it knows them. `present`: bool (B,), the
+    transcript has this modality.
     """
 
     states: Tensor
     layout: TokenLayout
     of_transcript: Tensor | None
     present: Tensor
-
-    def project(self, linear: nn.Linear) -> Tensor:
-        """Apply `linear` once per distinct sequence, then lay it out per transcript: (B, L, D'), zero where absent."""
-        return self._gather(self.layout.spread(linear(self.states)))
-
-    def spread(self) -> Tensor:
-        """States laid out per transcript: (B, L, D), zero where absent."""
-        return self._gather(self.layout.spread(self.states))
+    of_transcript_host: np.ndarray | None = None
 
     def mean(self) -> Tensor:
         """Mean state per transcript, (B, D); zero where it has no tokens."""
@@ -55,22 +51,40 @@ class ModalityStates:
         """The same states with a sequence of its own for each transcript."""
         if self.of_transcript is None:
             return self
-        spread = self.spread()
+        spread = self._gather(self.layout.spread(self.states))
         layout = padded_layout(spread.shape[0], spread.shape[1], self.lengths())
-        return replace(self, states=spread.flatten(0, 1), layout=layout, of_transcript=None)
+        if self.layout.counts is not None:
+            layout = with_counts(layout, np.append(self.layout.counts, 0)[self.sequence_of_transcript()])
+        return replace(self, states=spread.flatten(0, 1), layout=layout, of_transcript=None, of_transcript_host=None)
 
     def compressed(self, compressor: nn.Module) -> ModalityStates:
         """Each distinct sequence compressed to a fixed number of tokens; none where it had none."""
         tokens_NMD = compressor(self.layout.spread(self.states), self.layout.lengths)
         sequences, tokens = tokens_NMD.shape[:2]
-        lengths = torch.where(self.layout.lengths > 0, tokens, 0)
-        layout = padded_layout(sequences, tokens, lengths)
+        layout = padded_layout(sequences, tokens, torch.where(self.layout.lengths > 0, tokens, 0))
+        if self.layout.counts is not None:
+            layout = with_counts(layout, np.where(self.layout.counts > 0, tokens, 0))
         return replace(self, states=tokens_NMD.flatten(0, 1), layout=layout)
+
+    def sequence_of_transcript(self) -> np.ndarray:
+        """int64 (B,) on the host: the sequence of each transcript."""
+        return np.arange(self.layout.sequences) if self.of_transcript_host is None else self.of_transcript_host
+
+    def padded_side(self) -> PaddedSide:
+        """For the padded graph."""
+        return PaddedSide(layout=self.layout, of_transcript=self.of_transcript, lengths=self.lengths())
 
     def _gather(self, x: Tensor) -> Tensor:
         if self.of_transcript is None:
             return x
         return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, self.of_transcript)
+
+
+def pairs_of(target: ModalityStates, context: ModalityStates) -> Pairs | PaddedPairs:
+    """Which transcripts attend together; padded where only the device knows the lengths."""
+    if target.layout.counts is None or context.layout.counts is None:
+        return PaddedPairs(target=target.padded_side(), context=context.padded_side())
+    return pair_up(target.layout, target.sequence_of_transcript(), context.layout, context.sequence_of_transcript())
 
 
 class CrossAttention(nn.Module):
@@ -97,25 +111,38 @@ class CrossAttention(nn.Module):
             initialise_linear(linear, 1.0)
         self.absent = nn.Parameter(torch.randn(context_width) * INITIAL_DEVIATION) if learned_absent else None
 
-    def mix(self, target: ModalityStates, context: ModalityStates) -> Tensor:
-        """What each token of the target reads from the context, before the dense layer: (B, L, D)."""
-        q_BHLK = self._heads(target.project(self.query))
-        k_BHLK, v_BHLK = self._heads(context.project(self.key)), self._heads(context.project(self.value))
-        key_mask = _key_mask(context, k_BHLK)
-        mixed = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, attn_mask=key_mask)
-        return mixed.transpose(1, 2).flatten(2)
+    def mix(self, target: ModalityStates, context: ModalityStates, pairs: Pairs | PaddedPairs) -> list[Tensor]:
+        """What each token of the target reads from the context, before the dense layer: (n, L, D) of each block."""
+        query = pairs.target.blocks(self.query(target.states))
+        key, value = (pairs.context.blocks(linear(context.states)) for linear in (self.key, self.value))
+        mixed = []
+        for q_nLD, k_nCD, v_nCD, mask in zip(query, key, value, pairs.context.masks(), strict=True):
+            q_nHLK, k_nHCK, v_nHCK = (self._heads(x) for x in (q_nLD, k_nCD, v_nCD))
+            mixed_nHLK = F.scaled_dot_product_attention(q_nHLK, k_nHCK, v_nHCK, attn_mask=mask)
+            mixed.append(mixed_nHLK.transpose(1, 2).flatten(2))
+        return mixed
 
-    def mix_mean(self, target: ModalityStates, context: ModalityStates) -> Tensor:
-        """The mean of `mix` over the target's tokens: (B, D).
+    def mix_mean(self, target: ModalityStates, context: ModalityStates, pairs: Pairs | PaddedPairs) -> Tensor:
+        """The mean of `mix` over the target's tokens: (B, D), of no meaning for transcripts that lack either.
 
         mean(p·v) = mean(p)·v, and v is linear in the context: values are projected once per transcript, not per token.
         """
-        q_BHLK, k_BHCK = self._heads(target.project(self.query)), self._heads(context.project(self.key))
-        logits = (q_BHLK * q_BHLK.shape[-1] ** -0.5) @ k_BHCK.transpose(2, 3)
-        blocked = torch.zeros_like(logits[:, :1, :1]).masked_fill(~_key_mask(context, k_BHCK), -torch.inf)
-        attention_BHLC = (logits + blocked).softmax(dim=-1)
-        mean_BHC = (mean_weights(target.lengths(), q_BHLK)[:, None, None] @ attention_BHLC)[:, :, 0]
-        context_BHD = mean_BHC @ context.spread()
+        query = pairs.target.blocks(self.query(target.states))
+        key, states = pairs.context.blocks(self.key(context.states)), pairs.context.blocks(context.states)
+        read = []
+        for block, (q_nLD, k_nCD, x_nCD, mask) in enumerate(
+            zip(query, key, states, pairs.context.masks(), strict=True)
+        ):
+            q_nHLK, k_nHCK = self._heads(q_nLD), self._heads(k_nCD)
+            logits = (q_nHLK * q_nHLK.shape[-1] ** -0.5) @ k_nHCK.transpose(2, 3)
+            if mask is not None:
+                logits = logits.masked_fill(~mask, -torch.inf)
+            mean_nHC = (pairs.target.weights(logits, block)[:, None, None] @ logits.softmax(dim=-1))[:, :, 0]
+            read.append((mean_nHC @ x_nCD).flatten(1))
+        width = self.heads * context.states.shape[1]
+        context_BHD = pairs.to_transcripts(read, context.states.new_zeros(len(target.present), width)).unflatten(
+            1, (self.heads, -1)
+        )
         value_HKD = self.value.weight.unflatten(0, (self.heads, -1))
         return torch.einsum("bhd,hkd->bhk", context_BHD, value_HKD).flatten(1) + self.value.bias
 
@@ -127,12 +154,6 @@ class CrossAttention(nn.Module):
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-
-def _key_mask(context: ModalityStates, k_BHCK: Tensor) -> Tensor:
-    """bool (B, 1, 1, C); without context a transcript attends to one zero vector: finite, and left out later."""
-    places = torch.arange(k_BHCK.shape[2], device=k_BHCK.device)
-    return (places < context.lengths().clamp(min=1)[:, None])[:, None, None]
 
 
 class CrossAttentionStack(nn.Module):
@@ -166,7 +187,6 @@ class CrossAttentionStack(nn.Module):
         tokens nobody else reads, also before the values.
         """
         target = states[self.target]
-        lengths = target.lengths()
         pooled_BD = target.mean()
         last = len(self.layers) - 1
         for index, (name, layer) in enumerate(self.layers.items()):
@@ -175,14 +195,18 @@ class CrossAttentionStack(nn.Module):
             attended = context.lengths() > 0
             if name in self.compressors:
                 context = context.compressed(self.compressors[name])
+            pairs = pairs_of(target, context)
             if index == last:
-                pooled_BD = pooled_BD + layer.finish(layer.mix_mean(target, context), attended)
-            else:
-                mixed_BLD = layer.mix(target, context)
-                pooled_BD = pooled_BD + layer.finish(masked_mean(mixed_BLD, lengths), attended)
+                pooled_BD = pooled_BD + layer.finish(layer.mix_mean(target, context, pairs), attended)
+                break
+            mixed = layer.mix(target, context, pairs)
+            means = [(pairs.target.weights(x, block)[:, None] @ x)[:, 0] for block, x in enumerate(mixed)]
+            pooled_BD = pooled_BD + layer.finish(pairs.to_transcripts(means, torch.zeros_like(pooled_BD)), attended)
+            if target.of_transcript is not None:
                 target = target.per_transcript()
-                term_TD = layer.finish(target.layout.collect(mixed_BLD), attended[target.layout.row])
-                target = replace(target, states=target.states + term_TD)
+                pairs = pairs_of(target, context)
+            mixed_TD = pairs.target.join(mixed, len(target.states)) if mixed else torch.zeros_like(target.states)
+            target = replace(target, states=target.states + layer.finish(mixed_TD, attended[target.layout.row]))
         return pooled_BD
 
 
@@ -254,8 +278,15 @@ class Fusion(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-def window_states(states_WQD: Tensor, of_transcript: Tensor, present: Tensor) -> ModalityStates:
+def window_states(
+    states_WQD: Tensor, of_transcript: Tensor, present: Tensor, of_transcript_host: np.ndarray | None
+) -> ModalityStates:
     """States of distinct DNA windows (W, Q, D), shared by the transcripts that `of_transcript` (B,) names; W = none."""
     windows, positions = states_WQD.shape[:2]
-    layout = full_layout(windows, positions, states_WQD.device)
-    return ModalityStates(states=states_WQD.flatten(0, 1), layout=layout, of_transcript=of_transcript, present=present)
+    return ModalityStates(
+        states=states_WQD.flatten(0, 1),
+        layout=full_layout(windows, positions, states_WQD.device, counted=of_transcript_host is not None),
+        of_transcript=of_transcript,
+        present=present,
+        of_transcript_host=of_transcript_host,
+    )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model.batch import PackedBatch
 from model.config import MODALITIES, EnformerConfig, HeadConfig, IsoFormerConfig
 from model.encoders.enformer import Enformer
-from model.encoders.layout import TokenLayout, packed_layout, padded_layout
+from model.encoders.layout import TokenLayout, packed_layout, padded_layout, to_device
 from model.encoders.rotary_encoder import RotaryEncoder, initialise_linear
 from model.fusion import Fusion, ModalityStates, window_states
 from model.provenance import LoadReport
@@ -38,7 +38,7 @@ class TokenInput:
     def from_packed(cls, tokens: np.ndarray, offsets: np.ndarray, device: torch.device) -> TokenInput:
         """Packed tokens (T,) with offsets (N + 1,)."""
         layout, order = packed_layout(np.diff(offsets), device)
-        return cls(tokens=torch.from_numpy(tokens[order].astype(np.int64)).to(device), layout=layout)
+        return cls(tokens=to_device(tokens[order].astype(np.int64), device), layout=layout)
 
     @classmethod
     def from_padded(cls, tokens_NL: Tensor, lengths_N: Tensor) -> TokenInput:
@@ -51,8 +51,9 @@ class TokenInput:
 class TorchBatch:
     """B transcripts on a device.
 
-    windows: uint8 (W, L). window_of_transcript: int64 (B,), W = none. dna: six-mers of the windows, for a DNA encoder
-    that reads tokens. present: bool (B, 3) in the order dna, rna, protein.
+    windows: uint8 (W, L). window_of_transcript: int64 (B,), W = none; window_of_transcript_host: the same, where the
+    host knows it. dna: six-mers of the windows, for a DNA encoder that reads tokens. present: bool (B, 3) in the order
+    dna, rna, protein.
     """
 
     windows: Tensor
@@ -61,6 +62,7 @@ class TorchBatch:
     rna: TokenInput
     protein: TokenInput
     present: Tensor
+    window_of_transcript_host: np.ndarray | None = None
 
     @classmethod
     def from_packed(cls, batch: PackedBatch, device: torch.device | str = "cpu") -> TorchBatch:
@@ -70,12 +72,13 @@ class TorchBatch:
         windows = len(batch.dna_offsets) - 1 if has_dna_tokens else len(batch.windows)
         index = np.where(batch.window_of_transcript < 0, windows, batch.window_of_transcript)
         return cls(
-            windows=torch.from_numpy(batch.windows).to(place),
-            window_of_transcript=torch.from_numpy(index).to(place),
+            windows=to_device(batch.windows, place),
+            window_of_transcript=to_device(index, place),
+            window_of_transcript_host=index,
             dna=TokenInput.from_packed(batch.dna_tokens, batch.dna_offsets, place),
             rna=TokenInput.from_packed(batch.rna_tokens, batch.rna_offsets, place),
             protein=TokenInput.from_packed(batch.protein_tokens, batch.protein_offsets, place),
-            present=torch.from_numpy(batch.present).to(place),
+            present=to_device(batch.present, place),
         )
 
 
@@ -131,13 +134,15 @@ class IsoFormer(nn.Module):
         encoder = self.encoders[name]
         present = batch.present[:, MODALITIES.index(name)]
         if isinstance(encoder, Enformer):
-            return window_states(encoder(batch.windows), batch.window_of_transcript, present)
+            host = batch.window_of_transcript_host
+            return window_states(encoder(batch.windows), batch.window_of_transcript, present, host)
         tokens: TokenInput = getattr(batch, name)
         return ModalityStates(
             states=encoder(tokens.tokens, tokens.layout),
             layout=tokens.layout,
             of_transcript=batch.window_of_transcript if name == "dna" else None,
             present=present,
+            of_transcript_host=batch.window_of_transcript_host if name == "dna" else None,
         )
 
 

@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "seeds": ("pipelines.commands.seeds", "Mean and deviation of the figures of several seeds' evaluations."),
     "export-fasta": ("pipelines.commands.export_fasta", "Extracted transcripts as FASTA: RNA, CDS, protein."),
     "train-job": ("pipelines.commands.train_job", "Manifests of a training on several machines (Kubeflow Trainer)."),
+    "estimate": ("pipelines.commands.estimate", "Memory, time and cost of a training, before anything runs."),
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
@@ -41,10 +44,17 @@ class Enformer(nn.Module):
         )
         length = window_bp // config.bp_per_position
         self.kept = (config.crop_positions, length - config.crop_positions)
-        table = positional_features(length, config.position_features, config.gamma_basis)
-        self.register_buffer("positions", torch.tensor(table, dtype=torch.float32), persistent=False)
+        self._table = positional_features(length, config.position_features, config.gamma_basis)
+        self.register_buffer("positions", torch.tensor(self._table, dtype=torch.float32), persistent=False)
         self.transformer = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
         self.final = NormGeluConv(config.width, config.output_channels, 1, frozen=frozen)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Enformer:
+        """Move or convert the trunk; the table of positions is made anew, since bf16 would keep 8 bits of it."""
+        super()._apply(fn, recurse)
+        precise = torch.float64 if self.positions.dtype == torch.float64 else torch.float32
+        self.positions = torch.tensor(self._table, dtype=precise, device=self.positions.device)
+        return self
 
     @property
     def output_positions(self) -> int:
@@ -58,12 +68,11 @@ class Enformer(nn.Module):
         x_WLC = self.stem_pool(x_WLC + self.stem_residual(x_WLC, share_W))
         for stage in self.tower:
             x_WLC = stage(x_WLC, share_W)
-        features_RF = self.positions.to(x_WLC.dtype)
         last = len(self.transformer) - 1
         for index, layer in enumerate(self.transformer):
             # What is cropped afterwards need not be computed in the last layer.
             kept = self.kept if index == last else (0, x_WLC.shape[1])
-            x_WLC = layer(x_WLC, features_RF, kept)
+            x_WLC = layer(x_WLC, self.positions, kept)
         if last < 0:
             x_WLC = x_WLC[:, self.kept[0] : self.kept[1]]
         x_WQD = self.final(x_WLC, share_W)
@@ -184,6 +193,7 @@ class RelativeAttention(nn.Module):
         self.relative_key = nn.Linear(config.position_features, keys, bias=False)
         self.content_bias = nn.Parameter(torch.randn(config.heads, config.key_size))
         self.position_bias = nn.Parameter(torch.randn(config.heads, config.key_size))
+        self._kept_keys: tuple[tuple[Any, ...], Tensor] | None = None
         for linear in (self.query, self.key, self.value, self.relative_key):
             initialise_linear(linear, 1.0)
         initialise_linear(self.output, 1 / math.sqrt(2 * config.layers))
@@ -198,9 +208,7 @@ class RelativeAttention(nn.Module):
         v_WPHV = self.value(x_WPC).unflatten(2, (config.heads, -1))
         # Distances that any kept query sees: from −(last query) to P − 1 − (first query).
         first = length - kept[1]
-        features = features_RF[first : first + queries + length - 1]
-        features = F.dropout(features, config.position_dropout, self.training)
-        r_RHK = self.relative_key(features).unflatten(1, (config.heads, -1))
+        r_RHK = self._relative_keys(features_RF[first : first + queries + length - 1]).to(q_WQHK.dtype)
         content = torch.einsum("wqhk,wphk->whqp", q_WQHK + self.content_bias, k_WPHK)
         relative = torch.einsum("wqhk,rhk->whqr", q_WQHK + self.position_bias, r_RHK)
         weights_WHQP = (content + relative_shift(relative, length)).softmax(dim=-1)
@@ -208,6 +216,34 @@ class RelativeAttention(nn.Module):
         mixed = torch.einsum("whqp,wphv->wqhv", weights_WHQP, v_WPHV).flatten(2)
         attended: Tensor = self.output(mixed)
         return attended
+
+    def _relative_keys(self, features_RF: Tensor) -> Tensor:
+        """Keys of distances (R, H, K) in the precision of the table; they depend on weights alone, so evaluation keeps
+        them until a weight is written to.
+        """
+        weights = tuple(self.relative_key.parameters())
+        keeps = not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+        keeps = keeps and not any(weight.is_inference() for weight in weights)
+        state = (len(features_RF), *((weight, weight._version) for weight in weights)) if keeps else ()
+        if keeps and self._kept_keys is not None and _same(self._kept_keys[0], state):
+            return self._kept_keys[1]
+        features = F.dropout(features_RF, self.config.position_dropout, self.training)
+        device = features.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            keys = F.linear(features, self.relative_key.weight.to(features.dtype))
+        keys_RHK = keys.unflatten(1, (self.config.heads, -1))
+        self._kept_keys = (state, keys_RHK) if keeps else None
+        return keys_RHK
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RelativeAttention:
+        self._kept_keys = None
+        super()._apply(fn, recurse)
+        return self
+
+
+def _same(kept: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
+    """Equal lengths, and the very same weights at the same version."""
+    return kept[0] == now[0] and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(kept[1:], now[1:], strict=True))
 
 
 def relative_shift(logits_WHQR: Tensor, length: int) -> Tensor:

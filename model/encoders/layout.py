@@ -7,7 +7,7 @@ T = N·L and one block, so that the same module code serves both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,11 @@ class Block:
     slot: Tensor | None
     key_mask: Tensor | None
 
+    @property
+    def tokens(self) -> int:
+        """Tokens in the block."""
+        return self.sequences * self.length if self.stop is None else self.stop - self.start
+
     def spread(self, x_TD: Tensor) -> Tensor:
         """(T, D) of all tokens → (sequences, length, D) of this block, zero where there is no token."""
         return _spread(x_TD[self.start : self.stop], self.slot, self.sequences, self.length)
@@ -48,7 +53,10 @@ class TokenLayout:
     """Tokens of N sequences.
 
     `row`, `position`: int64 (T,), the sequence of each token and its place there. `lengths`: int64 (N,).
-    `slot`: as in `Block`, over all sequences in their given order; None in the padded layout.
+    `slot`: as in `Block`, over all sequences in their given order; None in the padded layout. `order`: int64, the
+    sequences with tokens in the order of the blocks, None in the padded layout. `counts`: the lengths, and `first` the
+    index of each sequence's first token, int64 (N,) on the host, where the host knows them. `bounds`: int32, where the
+    sequences with tokens begin and the last one ends, as variable-length attention reads them.
     """
 
     sequences: int
@@ -58,6 +66,17 @@ class TokenLayout:
     lengths: Tensor
     slot: Tensor | None
     blocks: tuple[Block, ...]
+    counts: np.ndarray | None = None
+    first: np.ndarray | None = None
+    order: Tensor | None = None
+    bounds: Tensor | None = None
+
+    def per_block(self, x_TD: Tensor) -> list[Tensor]:
+        """(T, D) → (sequences, length, D) of each block: one cut, whose gradient is one concatenation."""
+        if len(self.blocks) == 1:
+            return [self.blocks[0].spread(x_TD)]
+        parts = x_TD.split([block.tokens for block in self.blocks])
+        return [_spread(part, b.slot, b.sequences, b.length) for part, b in zip(parts, self.blocks, strict=True)]
 
     @property
     def mask(self) -> Tensor:
@@ -74,17 +93,23 @@ class TokenLayout:
 
     def mean(self, x_TD: Tensor) -> Tensor:
         """Mean over each sequence's tokens: (T, D) → (N, D); zero for a sequence without tokens."""
-        return masked_mean(self.spread(x_TD), self.lengths)
+        if self.order is None:
+            return masked_mean(self.spread(x_TD), self.lengths)
+        if not self.blocks:
+            return x_TD.new_zeros(self.sequences, x_TD.shape[1])
+        lengths = self.lengths[self.order].split([block.sequences for block in self.blocks])
+        means = [masked_mean(x_NLD, own) for x_NLD, own in zip(self.per_block(x_TD), lengths, strict=True)]
+        return place(torch.cat(means), None, self.order, self.sequences)
 
 
 def masked_mean(x_NLD: Tensor, lengths: Tensor) -> Tensor:
     """Mean over the first `lengths` places of each sequence, (N, L, D) → (N, D); zero where the length is 0."""
-    return torch.bmm(mean_weights(lengths, x_NLD)[:, None], x_NLD)[:, 0]
+    return torch.bmm(mean_weights(lengths, x_NLD.shape[1], x_NLD)[:, None], x_NLD)[:, 0]
 
 
-def mean_weights(lengths: Tensor, like: Tensor) -> Tensor:
-    """1/length at the tokens of each sequence, 0 elsewhere: (N, L) for `like` (N, …, L, D)."""
-    mask = torch.arange(like.shape[-2], device=like.device) < lengths[:, None]
+def mean_weights(lengths: Tensor, length: int, like: Tensor) -> Tensor:
+    """1/length at the tokens of each sequence, 0 elsewhere: (N, L) in the precision of `like`."""
+    mask = torch.arange(length, device=like.device) < lengths[:, None]
     return mask.to(like.dtype) / lengths.clamp(min=1).to(like.dtype)[:, None]
 
 
@@ -102,14 +127,20 @@ def packed_layout(lengths: np.ndarray, device: torch.device) -> tuple[TokenLayou
     sorted_lengths = lengths[order]
     position = np.arange(len(row)) - np.repeat(np.cumsum(sorted_lengths) - sorted_lengths, sorted_lengths)
     longest = int(lengths.max(initial=1)) or 1
+    first_packed = np.zeros_like(lengths)
+    first_packed[order] = np.cumsum(sorted_lengths) - sorted_lengths
     layout = TokenLayout(
         sequences=len(lengths),
         length=longest,
-        row=torch.from_numpy(row).to(device),
-        position=torch.from_numpy(position).to(device),
-        lengths=torch.from_numpy(lengths).to(device),
-        slot=torch.from_numpy(row * longest + position).to(device),
+        row=to_device(row, device),
+        position=to_device(position, device),
+        lengths=to_device(lengths, device),
+        slot=to_device(row * longest + position, device),
         blocks=tuple(_blocks(sorted_lengths, device)),
+        counts=lengths,
+        first=first_packed,
+        order=to_device(order, device),
+        bounds=to_device(np.append(0, np.cumsum(sorted_lengths)).astype(np.int32), device),
     )
     return layout, first[row] + position
 
@@ -132,8 +163,8 @@ def _blocks(sorted_lengths: np.ndarray, device: torch.device) -> list[Block]:
                 stop=int(ends[stop - 1]),
                 sequences=stop - begin,
                 length=longest,
-                slot=None if full else torch.from_numpy(np.flatnonzero(mask)).to(device),
-                key_mask=None if full else torch.from_numpy(mask).to(device)[:, None, None],
+                slot=None if full else to_device(np.flatnonzero(mask), device),
+                key_mask=None if full else to_device(mask, device)[:, None, None],
             )
         )
         stop = begin
@@ -157,50 +188,55 @@ def padded_layout(sequences: int, length: int, lengths: Tensor) -> TokenLayout:
     )
 
 
-def full_layout(sequences: int, length: int, device: torch.device) -> TokenLayout:
-    """Layout of a rectangle without padding: every sequence has `length` tokens."""
-    return padded_layout(sequences, length, torch.full((sequences,), length, dtype=torch.int64, device=device))
+def full_layout(sequences: int, length: int, device: torch.device, *, counted: bool) -> TokenLayout:
+    """Layout of a rectangle without padding: every sequence has `length` tokens; `counted`: the host may know it."""
+    layout = padded_layout(sequences, length, torch.full((sequences,), length, dtype=torch.int64, device=device))
+    return with_counts(layout, np.full(sequences, length)) if counted else layout
+
+
+def with_counts(layout: TokenLayout, counts: np.ndarray) -> TokenLayout:
+    """A padded layout whose lengths (N,) the host knows too."""
+    return replace(layout, counts=counts.astype(np.int64), first=np.arange(layout.sequences) * layout.length)
+
+
+def place(x: Tensor, source: Tensor | None, target: Tensor | None, rows: int) -> Tensor:
+    """Rows `source` of x (all, if None) at rows `target` (in order, if None) of a result with `rows` rows, else zero.
+
+    Both indices int64 with distinct entries: the gradient is then a copy, not an addition, which is slow on a CPU.
+    """
+    placed: Tensor = _Place.apply(x, source, target, rows)
+    return placed
+
+
+class _Place(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, source: Tensor | None, target: Tensor | None, rows: int) -> Tensor:
+        ctx.save_for_backward(source, target)
+        ctx.rows = x.shape[0]
+        return _copy_rows(x, source, target, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        source, target = ctx.saved_tensors
+        return _copy_rows(grad, target, source, ctx.rows), None, None, None
+
+
+def _copy_rows(x: Tensor, source: Tensor | None, target: Tensor | None, rows: int) -> Tensor:
+    taken = x if source is None else x.index_select(0, source)
+    return taken if target is None else x.new_zeros(rows, *x.shape[1:]).index_copy_(0, target, taken)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy to a device; to a GPU from pinned memory, so that the host does not wait."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _spread(x_TD: Tensor, slot: Tensor | None, sequences: int, length: int) -> Tensor:
-    if slot is None:
-        return x_TD.reshape(sequences, length, x_TD.shape[-1])
-    spread: Tensor = _Spread.apply(x_TD, slot, sequences * length)
-    return spread.view(sequences, length, x_TD.shape[-1])
+    x_SD = x_TD if slot is None else place(x_TD, None, slot, sequences * length)
+    return x_SD.reshape(sequences, length, x_TD.shape[-1])
 
 
 def _collect(x_NLD: Tensor, slot: Tensor | None) -> Tensor:
     flat = x_NLD.reshape(-1, x_NLD.shape[-1])
-    if slot is None:
-        return flat
-    collected: Tensor = _Collect.apply(flat, slot)
-    return collected
-
-
-class _Spread(torch.autograd.Function):
-    """Copy rows to distinct slots; its gradient is a gather (autograd would add, which is slower on a CPU)."""
-
-    @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, slot: Tensor, slots: int) -> Tensor:
-        ctx.save_for_backward(slot)
-        return x_TD.new_zeros(slots, x_TD.shape[1]).index_copy_(0, slot, x_TD)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (slot,) = ctx.saved_tensors
-        return grad.index_select(0, slot), None, None
-
-
-class _Collect(torch.autograd.Function):
-    """Gather rows of distinct slots; its gradient is a copy, not an addition."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slot: Tensor) -> Tensor:
-        ctx.save_for_backward(slot)
-        ctx.slots = x.shape[0]
-        return x.index_select(0, slot)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slot,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.slots, grad.shape[1]).index_copy_(0, slot, grad), None
+    return flat if slot is None else place(flat, slot, None, 0)

@@ -19,6 +19,7 @@ from model.tokenizers import ESM_MASK, SIXMER_MASK
 ROTARY_BASE = 10_000.0
 TRAINED_MASK_SHARE = 0.15 * 0.8
 INITIAL_DEVIATION = 0.02
+AMPERE = 8  # compute capability
 
 
 class RotaryEncoder(nn.Module):
@@ -86,16 +87,25 @@ class RotaryLayer(nn.Module):
         width = x_TD.shape[-1]
         qkv_T3HK = self.query_key_value(self.attention_norm(x_TD)).view(-1, 3, self.heads, width // self.heads)
         query_key, value = qkv_T3HK.split((2, 1), dim=1)
-        qkv_TE = torch.cat([rotate(query_key, rotation), value], dim=1).flatten(1)
+        query_key = rotate(query_key, rotation).to(value.dtype)
+        if layout.bounds is not None and has_varlen_kernel(value):
+            mixed_TD = packed_attention(
+                query_key[:, 0], query_key[:, 1], value[:, 0], layout.bounds, layout.length
+            ).flatten(1)
+        else:
+            mixed_TD = self._attend_in_blocks(torch.cat([query_key, value], dim=1).flatten(1), layout)
+        attended: Tensor = self.attention_output(mixed_TD)
+        return attended
+
+    def _attend_in_blocks(self, qkv_TE: Tensor, layout: TokenLayout) -> Tensor:
+        width = qkv_TE.shape[1] // 3
         pieces = []
-        for block in layout.blocks:
-            qkv = block.spread(qkv_TE).view(block.sequences, block.length, 3, self.heads, width // self.heads)
+        for block, qkv_NLE in zip(layout.blocks, layout.per_block(qkv_TE), strict=True):
+            qkv = qkv_NLE.view(block.sequences, block.length, 3, self.heads, width // self.heads)
             q_NHLK, k_NHLK, v_NHLK = qkv.permute(2, 0, 3, 1, 4)
             out_NHLK = F.scaled_dot_product_attention(q_NHLK, k_NHLK, v_NHLK, attn_mask=block.key_mask)
             pieces.append(block.collect(out_NHLK.transpose(1, 2).reshape(block.sequences, block.length, width)))
-        mixed_TD = torch.cat(pieces) if len(pieces) > 1 else pieces[0] if pieces else qkv_TE[:, :width]
-        attended: Tensor = self.attention_output(mixed_TD)
-        return attended
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0] if pieces else qkv_TE[:, :width]
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         inner = self.feed_forward_in(self.feed_forward_norm(x_TD))
@@ -106,6 +116,23 @@ class RotaryLayer(nn.Module):
             inner = F.gelu(inner)
         out: Tensor = self.feed_forward_out(inner)
         return out
+
+
+def has_varlen_kernel(x_THK: Tensor) -> bool:
+    """Whether the GPU's variable-length attention takes these: 16 bits, Ampere or later, heads of 8·n."""
+    half = x_THK.dtype in (torch.bfloat16, torch.float16)
+    if not (x_THK.is_cuda and half and x_THK.shape[0] and x_THK.shape[-1] % 8 == 0):
+        return False
+    return torch.cuda.get_device_capability(x_THK.device)[0] >= AMPERE
+
+
+def packed_attention(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bounds: Tensor, longest: int) -> Tensor:
+    """Attention of packed tokens within their own sequence, one kernel without padding: (T, H, K)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    mixed = varlen_attn(q_THK, k_THK, v_THK, bounds, bounds, longest, longest)
+    assert isinstance(mixed, Tensor)
+    return mixed
 
 
 def initialise_linear(linear: nn.Linear, gain: float) -> None:

@@ -128,3 +128,47 @@ def test_unknown_bases_are_zeros(small_config: IsoFormerConfig) -> None:
 
     encoded = one_hot(torch.tensor([[0, 1, 2, 3, 4]], dtype=torch.uint8), torch.float32)
     assert encoded[0].tolist() == [*np.eye(4).tolist(), [0.0] * 4]
+
+
+def test_the_table_of_positions_is_never_rounded(small_config: IsoFormerConfig) -> None:
+    """bf16 weights leave it in fp32, float64 weights get it in float64, as does one made without storage."""
+    assert isinstance(small_config.dna, EnformerConfig)
+    exact = torch.from_numpy(positional_features(16, 12, "per_distance"))
+    model = Enformer(small_config.dna, WINDOW_BP).to(torch.bfloat16)
+    assert torch.equal(model.positions, exact.float())
+    assert torch.equal(model.double().positions, exact)
+    with torch.device("meta"):
+        model = Enformer(small_config.dna, WINDOW_BP)
+    assert torch.equal(model.to_empty(device="cpu").positions, exact.float())
+
+
+def test_kept_relative_keys_follow_the_weights(small_config: IsoFormerConfig) -> None:
+    """Evaluation keeps the keys of distances; a weight that is written to, replaced or trained is seen."""
+    assert isinstance(small_config.dna, EnformerConfig)
+    model = Enformer(small_config.dna, WINDOW_BP).eval()
+    attention = model.transformer[0].attention
+    windows = torch.randint(0, 4, (2, WINDOW_BP), dtype=torch.uint8)
+
+    def fresh() -> Tensor:
+        with torch.no_grad():
+            found = model(windows)
+        for layer in model.transformer:
+            layer.attention._kept_keys = None
+        with torch.no_grad():
+            torch.testing.assert_close(model(windows), found, atol=0, rtol=0)
+        return found
+
+    before = fresh()
+    assert attention._kept_keys is not None
+    with torch.no_grad():
+        attention.relative_key.weight.mul_(3)
+    scaled = fresh()
+    assert not torch.equal(scaled, before)
+    attention.relative_key.weight = torch.nn.Parameter(torch.zeros_like(attention.relative_key.weight))
+    assert not torch.equal(fresh(), scaled)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()(windows).square().sum().backward()
+    assert attention.relative_key.weight.grad.abs().max() > 0
+    optimizer.step()
+    model.eval()
+    fresh()

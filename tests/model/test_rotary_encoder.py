@@ -158,3 +158,62 @@ def test_esm_equals_transformers(esm_pair: tuple[RotaryEncoder, torch.nn.Module]
         expected = theirs(torch.from_numpy(padded), attention_mask=torch.from_numpy(padded != ESM_PAD))[0]
     for row, states in enumerate(encode(ours, sequences)):
         torch.testing.assert_close(states, expected[row, : len(sequences[row])], atol=TOLERANCE, rtol=0)
+
+
+def test_variable_length_attention_is_asked_for_the_same_thing(
+    esm_pair: tuple[RotaryEncoder, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU's kernel, replaced by its definition: our arguments make it give what the blocks give.
+
+    The kernel itself needs a GPU.
+    """
+    import torch.nn.attention.varlen as varlen
+
+    from model.encoders import rotary_encoder
+
+    asked = []
+
+    def definition(
+        q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, begin: Tensor, begin_k: Tensor, longest: int, longest_k: int
+    ) -> Tensor:
+        asked.append(begin)
+        assert begin.dtype == begin_k.dtype == torch.int32
+        assert longest == longest_k == begin.diff().max()
+        pieces = []
+        for start, stop in zip(begin[:-1].tolist(), begin[1:].tolist(), strict=True):
+            q, k, v = (x[start:stop].transpose(0, 1) for x in (q_THK, k_THK, v_THK))
+            pieces.append(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(0, 1))
+        return torch.cat(pieces)
+
+    ours, _ = esm_pair
+    rng = np.random.default_rng(0)
+    sequences = [np.array([ESM_CLS, *rng.integers(4, 24, length), ESM_EOS]) for length in (37, 5, 90, 21, 1)]
+    expected = encode(ours, sequences)
+    monkeypatch.setattr(rotary_encoder, "has_varlen_kernel", lambda x: True)
+    monkeypatch.setattr(varlen, "varlen_attn", definition)
+    for found, wanted in zip(encode(ours, sequences), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=TOLERANCE)
+    assert len(asked) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT CHECKED: variable-length attention needs a GPU")
+def test_packed_attention_on_a_gpu_equals_blocks_on_the_cpu() -> None:
+    """bf16 through the variable-length kernel, forward and backward, against fp32 blocks, within bf16's bound."""
+    from model.presets import esm2
+
+    torch.manual_seed(0)
+    encoder = RotaryEncoder(esm2("8m")).eval()
+    rng = np.random.default_rng(0)
+    lengths = np.array([300, 7, 64, 129])
+    tokens = rng.integers(4, 24, lengths.sum())
+    states = []
+    for device, dtype in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        packed = TokenInput.from_packed(tokens, np.append(0, lengths.cumsum()), torch.device(device))
+        encoder = encoder.to(device, dtype)
+        out = encoder(packed.tokens, packed.layout)
+        out.float().square().mean().backward()
+        states.append(out.detach().float().cpu())
+        assert all(p.grad.isfinite().all() for p in encoder.parameters())
+        encoder.zero_grad()
+    error = (states[1] - states[0]).square().mean().sqrt() / states[0].square().mean().sqrt()
+    assert error < 0.03
