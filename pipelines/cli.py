@@ -18,6 +18,9 @@ from pipelines.stages import STAGES
 _COMMANDS: dict[str, tuple[str, str]] = {
     **{item.command: ("pipelines.commands.steps", item.summary) for item in STAGES},
     "export-fasta": ("pipelines.commands.export_fasta", "Extracted transcripts as FASTA: RNA, CDS, protein."),
+    "inspect-weights": ("pipelines.commands.weights", "What a file of weights is: layout, size, network, licence."),
+    "convert-weights": ("pipelines.commands.weights", "A published .bin or .pt file as safetensors, once."),
+    "init-model": ("pipelines.commands.weights", "A model folder from published weights, on local paths."),
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
