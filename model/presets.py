@@ -131,8 +131,13 @@ def _sanity() -> IsoFormerConfig:
 
 
 def _tiny_nt() -> IsoFormerConfig:
-    """`tiny` with a Nucleotide Transformer as DNA encoder."""
+    """`tiny` with a DNA encoder that reads six-mers, as in isoformer-nt."""
     return replace(_tiny(), name="tiny-nt", dna=_small_rotary("sixmer", layers=2, width=64, max_tokens=512))
+
+
+def _sanity_nt() -> IsoFormerConfig:
+    """`sanity` with a DNA encoder that reads six-mers."""
+    return replace(_sanity(), name="sanity-nt", dna=_small_rotary("sixmer", layers=1, width=16, max_tokens=256))
 
 
 PRESETS: dict[str, Callable[[], IsoFormerConfig]] = {
@@ -142,6 +147,7 @@ PRESETS: dict[str, Callable[[], IsoFormerConfig]] = {
     "tiny": _tiny,
     "tiny-nt": _tiny_nt,
     "sanity": _sanity,
+    "sanity-nt": _sanity_nt,
 }
 
 
