@@ -43,7 +43,7 @@ class PackedBatch:
     """B transcripts over W distinct DNA windows.
 
     windows: uint8 (W, L), codes A0 C1 G2 T3 N4; (0, L) where the DNA encoder reads tokens.
-    window_of_transcript: int64 (B,), −1 = no DNA.
+    window_of_transcript: int64 (B,), −1 = no DNA (or, where `absent: specials` applies, a window of CLS alone).
     dna_tokens, dna_offsets: int32 (sum,), int64 (W + 1,), only for a DNA encoder that reads six-mers.
     rna_tokens, rna_offsets, protein_tokens, protein_offsets: int32 (sum,), int64 (B + 1,).
     present: bool (B, 3) in the order dna, rna, protein.
@@ -108,9 +108,13 @@ def pack(transcripts: Sequence[TokenizedTranscript], config: IsoFormerConfig) ->
             windows.append(transcript.dna)
         window_of_transcript[row] = index_of_window[key]
     dna_reads_tokens = isinstance(config.dna, RotaryConfig)
-    dna_tokens, dna_offsets = _concatenate([sixmer_tokens(codes) for codes in windows] if dna_reads_tokens else [])
     # Where the model attends to the special tokens of an absent sequence, they are tokens; `present` stays false.
     specials = config.fusion.absent == "specials"
+    dna_pieces = [sixmer_tokens(codes) for codes in windows] if dna_reads_tokens else []
+    if dna_reads_tokens and specials and (window_of_transcript < 0).any():
+        window_of_transcript[window_of_transcript < 0] = len(dna_pieces)
+        dna_pieces.append(sixmer_tokens(""))
+    dna_tokens, dna_offsets = _concatenate(dna_pieces)
     no_rna = sixmer_tokens("") if specials and config.rna is not None else None
     no_protein = esm_tokens("") if specials and config.protein is not None else None
     rna_tokens, rna_offsets = _concatenate([no_rna if item.rna is None else item.rna for item in transcripts])

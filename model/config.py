@@ -128,7 +128,8 @@ class FusionConfig:
     `targets`: which modalities attend to the others and are pooled; ("dna",) as in the released checkpoint,
     all three as in the paper. A target that the model does not have is ignored. `heads` per cross-attention.
     `absent`: the term of an absent context is skipped (paper), computed on its special tokens alone (released
-    checkpoint), or replaced by a learned vector. `absent_slot`: what stands in the head's input for an absent target.
+    checkpoint; an Enformer has none, so that absent DNA is skipped there), or replaced by a learned vector.
+    `absent_slot`: what stands in the head's input for an absent target.
     `latents`, `depth`, `feed_forward_factor` size the resampler variants and the C-Abstractor (not published).
     """
 

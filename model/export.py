@@ -73,8 +73,6 @@ def export_onnx(model: IsoFormer, path: Path) -> None:
 
     The graph carries no trace of where it was made: equal models give equal bytes.
     """
-    import onnx
-
     wrapper = PaddedIsoFormer(model.cpu()).eval()
     # torch.export takes sizes 0 and 1 for constants: every dynamic size of the example is larger.
     example = padded_inputs(collate(_example(model.config), model.config), model.config)
@@ -95,7 +93,15 @@ def export_onnx(model: IsoFormer, path: Path) -> None:
         raise RuntimeError("the ONNX exporter returned nothing")
     proto = program.model_proto
     strip_provenance(proto)
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    write_onnx(proto, path)
+
+
+def write_onnx(proto: Any, path: Path) -> None:
+    """Write an ONNX model to `path`, its weights to `path`.data where they are too large for one file."""
+    import onnx
+
+    # Counted by tensors: a protobuf above 2 GiB cannot even be asked for its size.
+    size = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
     if size > EXTERNAL_DATA_BYTES:
         onnx.save_model(proto, path, save_as_external_data=True, location=f"{path.name}.data")
     else:

@@ -54,6 +54,12 @@ def _isoformer() -> IsoFormerConfig:
     )
 
 
+def _isoformer_released() -> IsoFormerConfig:
+    """`isoformer` in the ways that the released checkpoint was trained with, as far as they are known."""
+    whole = _isoformer()
+    return replace(whole, name="isoformer-released", fusion=replace(whole.fusion, targets=("dna",), absent="specials"))
+
+
 def _isoformer_nt() -> IsoFormerConfig:
     return replace(_isoformer(), name="isoformer-nt", window_bp=NT_WINDOW_BP, dna=nucleotide_transformer("250m"))
 
@@ -136,6 +142,7 @@ def _sanity_nt() -> IsoFormerConfig:
 
 PRESETS: dict[str, Callable[[], IsoFormerConfig]] = {
     "isoformer": _isoformer,
+    "isoformer-released": _isoformer_released,
     "isoformer-nt": _isoformer_nt,
     "tiny": _tiny,
     "tiny-nt": _tiny_nt,
@@ -151,3 +158,31 @@ def preset(name: str) -> IsoFormerConfig:
             where="model.preset", expected=f"one of {', '.join(PRESETS)}", found=repr(name), fix="Correct the name."
         )
     return PRESETS[name]()
+
+
+# Encoders that a configuration may name instead of spelling out their sizes.
+ENCODERS: dict[str, Callable[[], EnformerConfig | RotaryConfig]] = {
+    "enformer": EnformerConfig,
+    "nt-v2-50m": lambda: nucleotide_transformer("50m"),
+    "nt-v2-100m": lambda: nucleotide_transformer("100m"),
+    "nt-v2-250m": lambda: nucleotide_transformer("250m"),
+    "nt-v2-500m": lambda: nucleotide_transformer("500m"),
+    "esm2-8m": lambda: esm2("8m"),
+    "esm2-35m": lambda: esm2("35m"),
+    "esm2-150m": lambda: esm2("150m"),
+    "esm2-650m": lambda: esm2("650m"),
+}
+_KINDS = {"dna": ("enformer", "nt-v2"), "rna": ("nt-v2",), "protein": ("esm2",)}
+
+
+def encoder(modality: str, name: str) -> EnformerConfig | RotaryConfig:
+    """A published encoder by name, for one modality; `InputError` lists the names that it may have."""
+    fitting = [known for known in ENCODERS if known.startswith(_KINDS.get(modality, ()))]
+    if name not in fitting:
+        raise InputError(
+            where=f"encoder of {modality}",
+            expected=f"one of {', '.join(fitting)}" if fitting else f"one of {', '.join(_KINDS)} before it",
+            found=repr(name),
+            fix="Correct the name.",
+        )
+    return ENCODERS[name]()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.card import read_origins
 from model.checkpoint_files import CheckpointFiles
-from model.config import GTEX_TISSUES, EnformerConfig, RotaryConfig
+from model.config import GTEX_TISSUES, MODALITIES, EnformerConfig, RotaryConfig
 from model.errors import InputError
 from model.isoformer import IsoFormer
 from model.key_maps import ENFORMER, ISOFORMER_JOIN, ROTARY, KeyMapFile, Table, sources_of, template_of
@@ -64,13 +64,7 @@ def load_tower(model: IsoFormer, tower: Tower, path: Path, *, key_map: Path | No
         )
     corrections = KeyMapFile.read(key_map)
     source = RenamedCheckpoint(CheckpointFiles(path), corrections)
-    plan = Plan(part=tower, layout="isoformer", wanted=_state(model, f"encoders.{tower}."))
-    if any(name.startswith(f"encoders.{tower}.") for name in source.names):
-        _plan_own(plan, source, model, "fusion.", "head.", *(f"encoders.{name}." for name in ("dna", "rna", "protein")))
-    else:
-        plan.layout = _layout_of(getattr(model.config, tower))
-        _plan_encoder(plan, source, model, tower, corrections)
-    report = _load(plan, source, corrections)
+    report = _load(plan_tower(model, tower, source, corrections), source, corrections)
     model.origins = {part: old for part, old in model.origins.items() if part != tower} | {tower: report}
     return report
 
@@ -83,6 +77,24 @@ def load_isoformer(model: IsoFormer, path: Path, *, key_map: Path | None = None,
     """
     corrections = KeyMapFile.read(key_map)
     source = RenamedCheckpoint(CheckpointFiles(path), corrections)
+    report = _load(plan_isoformer(model, source, corrections, new_head=new_head), source, corrections)
+    model.origins = {"isoformer": report}
+    return report
+
+
+def plan_tower(model: IsoFormer, tower: str, source: RenamedCheckpoint, corrections: KeyMapFile) -> Plan:
+    """How a file would fill one encoder, all problems of names and shapes found; the model may be a meta one."""
+    plan = Plan(part=tower, layout="isoformer", wanted=_state(model, f"encoders.{tower}."))
+    if any(name.startswith(f"encoders.{tower}.") for name in source.names):
+        _plan_own(plan, source, model, "fusion.", "head.", *(f"encoders.{name}." for name in MODALITIES))
+    else:
+        plan.layout = _layout_of(getattr(model.config, tower))
+        _plan_encoder(plan, source, model, tower, corrections)
+    return _checked(plan, source)
+
+
+def plan_isoformer(model: IsoFormer, source: RenamedCheckpoint, corrections: KeyMapFile, *, new_head: bool) -> Plan:
+    """How a file would fill the whole model, all problems of names and shapes found; the model may be a meta one."""
     own = any(name.startswith("encoders.") for name in source.names)
     plan = Plan(part="isoformer", layout="isoformer" if own else "isoformer-released", wanted=_state(model, ""))
     heads = {name: plan.wanted.pop(name) for name in list(plan.wanted) if new_head and name.startswith("head.")}
@@ -95,9 +107,7 @@ def load_isoformer(model: IsoFormer, path: Path, *, key_map: Path | None = None,
         _plan_join(plan, source, corrections, heads)
     if not new_head:
         plan.problems += _tissue_problems(model, source, own)
-    report = _load(plan, source, corrections)
-    model.origins = {"isoformer": report}
-    return report
+    return _checked(plan, source)
 
 
 def _state(model: IsoFormer, prefix: str) -> dict[str, Tensor]:
@@ -175,12 +185,8 @@ def _tissue_problems(model: IsoFormer, source: RenamedCheckpoint, own: bool) -> 
 
 
 def _load(plan: Plan, source: RenamedCheckpoint, corrections: KeyMapFile) -> LoadReport:
-    """Check the whole plan, then copy."""
-    used = {part for made_of in plan.sources.values() for part in made_of.names}
-    known = used.union(*plan.ignored.values())
-    for reason, names in source.unused(known).items():
-        plan.ignored.setdefault(reason, []).extend(names)
-    plan.problems += _problems(plan, source, used)
+    """Check the values too, then copy."""
+    plan.problems += [f"our {name} is on the meta device" for name, value in plan.wanted.items() if value.is_meta]
     if not plan.problems:
         plan.problems += [text for name in plan.wanted for text in _value_problems(plan, source, name)]
     if plan.problems:
@@ -202,7 +208,7 @@ def _load(plan: Plan, source: RenamedCheckpoint, corrections: KeyMapFile) -> Loa
         files=source.files.digests(),
         tensors=len(plan.wanted),
         parameters=sum(tensor.numel() for tensor in plan.wanted.values()),
-        dtype=", ".join(sorted({source.facts(name).dtype for name in used})),
+        dtype=", ".join(sorted({source.facts(part).dtype for part in _used(plan)})),
         licence=licence,
         ignored={reason: tuple(sorted(names)) for reason, names in sorted(plan.ignored.items())},
         new=plan.new,
@@ -210,6 +216,19 @@ def _load(plan: Plan, source: RenamedCheckpoint, corrections: KeyMapFile) -> Loa
         key_map=corrections.sha256,
         verified=plan.layout != "isoformer-released",
     )
+
+
+def _used(plan: Plan) -> set[str]:
+    return {part for made_of in plan.sources.values() for part in made_of.names}
+
+
+def _checked(plan: Plan, source: RenamedCheckpoint) -> Plan:
+    """Set aside what is known to be unused, and list what does not fit."""
+    used = _used(plan)
+    for reason, names in source.unused(used.union(*plan.ignored.values())).items():
+        plan.ignored.setdefault(reason, []).extend(names)
+    plan.problems += _problems(plan, source, used)
+    return plan
 
 
 def _problems(plan: Plan, source: RenamedCheckpoint, used: set[str]) -> Iterator[str]:
@@ -240,8 +259,6 @@ def _shape_problems(name: str, target: Tensor, made_of: Source, source: RenamedC
             yield f"misshapen {part} {facts.shape} instead of {tuple(wanted)} (our {name})"
         if facts.dtype not in ("F64", "F32", "F16", "BF16"):
             yield f"mistyped {part} {facts.dtype} instead of floating point"
-    if target.is_meta:
-        yield f"our {name} has no memory: it is on the meta device"
 
 
 def _value_problems(plan: Plan, source: RenamedCheckpoint, name: str) -> Iterator[str]:

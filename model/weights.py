@@ -67,7 +67,7 @@ def save_model(model: IsoFormer, folder: Path, *, max_shard_bytes: int = MAX_SHA
     if len(shards) == 1:
         _save(tensors, shards[0], folder / WEIGHTS_FILE)
         return
-    place = {}
+    place: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _save(tensors, names, folder / file)

@@ -130,6 +130,10 @@ FORBIDDEN = {
 }
 
 
+# The explicit command that turns published .bin files into safetensors, in a process of its own.
+OPENS_PUBLISHED_BIN_FILES = ROOT / "model/convert_weights.py"
+
+
 @pytest.mark.parametrize("pattern", FORBIDDEN)
 def test_nothing_forbidden_is_written(pattern: str) -> None:
     files = [*sources(*ROOMS), ROOT / "Makefile", ROOT / "dvc.yaml", ROOT / "components/Dockerfile"]
@@ -137,7 +141,9 @@ def test_nothing_forbidden_is_written(pattern: str) -> None:
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in files
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-        if re.search(pattern, line) and not line.lstrip().startswith(("#", '"""'))
+        if re.search(pattern, line)
+        and not line.lstrip().startswith(("#", '"""'))
+        and not (path == OPENS_PUBLISHED_BIN_FILES and "weights_only=True" in line)
     ]
     assert not found, FORBIDDEN[pattern]
 

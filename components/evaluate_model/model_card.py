@@ -12,6 +12,7 @@ from components.evaluate_model.gates import MODALITY_NAMES
 from components.evaluate_model.scores import DERIVED_HEADINGS, HEADINGS
 from components.evaluate_model.subject import Subject
 from components.params import Params
+from model.card import read_origins
 
 
 def model_card(subject: Subject, evaluation: Evaluation, params: Params, intervals: Mapping[str, Any] | None) -> str:
@@ -66,6 +67,7 @@ def model_card(subject: Subject, evaluation: Evaluation, params: Params, interva
         "",
         "The code and weights trained with it from scratch: Apache-2.0. The data that they were trained on, and any "
         "published checkpoint that training began from, keep their own licences.",
+        *(f"- {report.summary()}" for _, report in sorted(read_origins(subject.model.payload).items())),
         "",
     ]
     return "\n".join(lines)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from components.params import Params
-from model.config import IsoFormerConfig
-from model.presets import preset
+from model.config import MODALITIES, IsoFormerConfig
+from model.presets import encoder, preset
 
 
 def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
     """The preset with the dataset's tissues and label statistics, the chosen modalities, and the user's overrides.
 
-    `dataset` is dataset.json. An unknown override raises `InputError` naming the nearest key.
+    `dataset` is dataset.json. An encoder may be overridden by its published name (`rna: nt-v2-50m`). An unknown
+    override raises `InputError` naming the nearest key.
     """
     base = preset(params.model.preset)
     chosen = params.model.modalities
@@ -28,7 +30,11 @@ def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
         output_mean=tuple(float(value) for value in dataset["label_mean"]),
         output_std=tuple(float(value) for value in dataset["label_std"]),
     )
-    return IsoFormerConfig.from_dict(_merged(config.to_dict(), params.model.overrides))
+    named = {
+        name: dataclasses.asdict(encoder(name, value)) if name in MODALITIES and isinstance(value, str) else value
+        for name, value in params.model.overrides.items()
+    }
+    return IsoFormerConfig.from_dict(_merged(config.to_dict(), named))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from model.config import IsoFormerConfig
+from components.params import load_params
+from components.train_model.network import build_config
+from model.config import EnformerConfig, IsoFormerConfig
 from model.errors import InputError
-from model.presets import PRESETS, preset
+from model.presets import PRESETS, encoder, esm2, nucleotide_transformer, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -41,3 +43,24 @@ def test_sizes_that_do_not_divide_are_refused(part: str, change: dict[str, int],
     data[part].update(change)
     with pytest.raises(InputError, match=message):
         IsoFormerConfig.from_dict(data)
+
+
+def test_published_encoders_have_names() -> None:
+    """Each published size by name, and only for the modality that it reads."""
+    assert encoder("rna", "nt-v2-50m") == nucleotide_transformer("50m")
+    assert encoder("dna", "nt-v2-500m") == nucleotide_transformer("500m")
+    assert encoder("protein", "esm2-8m") == esm2("8m")
+    assert isinstance(encoder("dna", "enformer"), EnformerConfig)
+    for modality, name in (("protein", "nt-v2-50m"), ("rna", "enformer"), ("rna", "nt-v3"), ("tissue", "enformer")):
+        with pytest.raises(InputError, match=f"encoder of {modality}"):
+            encoder(modality, name)
+
+
+def test_an_encoder_is_overridden_by_name() -> None:
+    """`model.overrides: {rna: nt-v2-50m}` replaces the whole encoder of the preset."""
+    params = load_params(
+        None, preset="sanity", overrides=["model.overrides={rna: nt-v2-50m, fusion: {absent: learned}}"]
+    )
+    config = build_config(params, {"tissues": ["Brain"], "label_mean": [0.0], "label_std": [1.0]})
+    assert config.rna == nucleotide_transformer("50m")
+    assert config.fusion.absent == "learned"

@@ -138,6 +138,31 @@ def test_specials_stand_for_an_absent_sequence(
     assert np.abs(predict(build(config), items) - predict(build(skipping), items)).min() > 1e-4
 
 
+def test_specials_stand_for_absent_dna_that_is_read_as_tokens(
+    small_config: IsoFormerConfig, make_transcripts: MakeTranscripts
+) -> None:
+    """A token encoder sees CLS alone for an absent window; it counts as absent, packed and padded alike."""
+    assert small_config.rna is not None
+    dna = replace(small_config.rna, max_tokens=128)
+    config = replace(small_config, dna=dna, fusion=replace(small_config.fusion, absent="specials"))
+    items = [
+        replace(item, dna=None) if i % 2 else item for i, item in enumerate(make_transcripts(config, 6, complete=True))
+    ]
+    batch = collate(items, config)
+    assert batch.dna_tokens[batch.dna_offsets[-2] :].tolist() == [3]
+    assert batch.window_of_transcript[1::2].tolist() == [len(batch.dna_offsets) - 2] * 3
+    assert batch.present[:, 0].tolist() == [True, False] * 3
+    model = build(config)
+    alone = np.concatenate([predict(model, [item]) for item in items])
+    np.testing.assert_allclose(predict(model, items), alone, atol=EXACT)
+    wrapper, padded = PaddedIsoFormer(model), padded_inputs(batch, config)
+    with torch.no_grad():
+        found = wrapper(*(torch.from_numpy(padded[name]) for name in wrapper.names)).numpy()
+    np.testing.assert_allclose(found, model.to_log1p(torch.from_numpy(alone)).numpy(), atol=EXACT)
+    skipping = build(replace(config, fusion=replace(config.fusion, absent="skip")))
+    assert np.abs(alone - predict(skipping, items))[1::2].min() > 1e-4
+
+
 @pytest.mark.parametrize("name", MODALITIES)
 def test_a_single_modality_is_encoder_pool_head(
     small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, name: str
