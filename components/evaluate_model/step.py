@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,7 @@ def _write_payload(payload: Path, subject: Subject, evaluation: Evaluation, foun
 
     metrics = evaluation.metrics(simulated=subject.simulated, ceilings=subject.ceilings)
     write_json(payload / "metrics.json", {**metrics, "attention": found.attention_json})
+    write_json(payload / "summary.json", _summary(metrics["model"], evaluation.verdict))
     write_json(payload / "verdict.json", {**evaluation.verdict, "simulated": subject.simulated})
     intervals = None
     if found.intervals is not None:
@@ -58,6 +60,12 @@ def _write_payload(payload: Path, subject: Subject, evaluation: Evaluation, foun
     page = report_page(subject, evaluation, params, intervals=intervals, attention=found.attention)
     (payload / "report.html").write_text(page, encoding="utf-8")
     (payload / "model_card.md").write_text(model_card(subject, evaluation, params, intervals), encoding="utf-8")
+
+
+def _summary(model: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, float | None]:
+    """The few figures that `dvc metrics show` lists, flat; 1 and 0 for yes and no."""
+    figures = {name: figure["value"] for name, figure in model.items() if name != "per_tissue"}
+    return {**figures, "blessed": float(verdict["blessed"]), "promoted": float(verdict["promoted"])}
 
 
 def _write_predictions(path: Path, evaluation: Evaluation, test: Examples, *, simulated: bool) -> None:
