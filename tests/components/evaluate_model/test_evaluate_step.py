@@ -26,7 +26,7 @@ from model.errors import InputError
 ROOT = Path(__file__).parents[3]
 SMALL = [
     *("runtime.threads=1", "evaluate.resamples=200", "evaluate.rank_resamples=100"),
-    *("evaluate.onnx=false", "evaluate.attention_transcripts=0"),
+    *("evaluate.onnx=false", "evaluate.attention_transcripts=0", "evaluate.baselines.boosting_iterations=10"),
 ]
 
 
