@@ -3,6 +3,7 @@
 Layout below the root::
 
     versions/<version>/record.json              written last and exclusively: a version exists once its record does
+    versions/<version>/signature.json           of its package, where it was signed
     versions/<version>/<payload digest>/...     the files of the packaged model
     promotions/000001.json                      numbered, each created exclusively; the newest names the champion
 
@@ -25,6 +26,7 @@ from components.artifacts import canonical_json, sha256_file
 from model.errors import InputError
 
 RECORD_SCHEMA_VERSION = 1
+SIGNATURE = "signature.json"
 Record = dict[str, Any]
 Records = list[Record]
 _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
@@ -46,8 +48,8 @@ class Registry:
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
         self._local = "file" in (self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,))
 
-    def register(self, record: Mapping[str, Any], payload: Path) -> str:
-        """Store the files of `payload` and then the record; returns the version's name.
+    def register(self, record: Mapping[str, Any], payload: Path, *, signature: bytes | None = None) -> str:
+        """Store the files of `payload`, the signature, and then the record; returns the version's name.
 
         `record` must hold `model_digest`, `package_digest` and `payload_digest`. A version that is there already stays
         as it is.
@@ -61,8 +63,12 @@ class Registry:
             name = file.relative_to(payload).as_posix()
             self._put(file, self._path("versions", version, record["payload_digest"], name))
             files.append({"path": name, "size": file.stat().st_size, "sha256": sha256_file(file)})
+        if signature is not None:
+            # Whoever lost the race to another writer keeps the other's, of the same files.
+            self._create(self._path("versions", version, SIGNATURE), signature)
         full = {
             **record,
+            "signed": signature is not None,
             "schema_version": RECORD_SCHEMA_VERSION,
             "version": version,
             "registered": _now(),
@@ -185,6 +191,19 @@ class Registry:
                     fix="The registry or its copy is damaged: delete this file's folder and package the model again.",
                 )
         return folder
+
+    def fetch_signature(self, version: str, cache: Path) -> Path | None:
+        """A local file with the signature of a version, None where it was not signed."""
+        name = self.resolve(version)
+        place = self._path("versions", name, SIGNATURE)
+        if self._local:
+            return Path(place) if Path(place).is_file() else None
+        if not self._fs.exists(place):
+            return None
+        copy = cache / name / SIGNATURE
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(self._fs.cat_file(place))
+        return copy
 
     def _append(self, decide: Callable[[Records], Record | None]) -> Record | None:
         """Create the next-numbered promotion that `decide` makes of the history; decide again when it is lost."""

@@ -65,7 +65,8 @@ STAGES: tuple[Stage, ...] = (
         output="transcripts",
         place="artifacts/transcripts",
         image="data",
-        sections=("extract",),
+        sections=("extract", "validate_data"),
+        optional=("families", "regions", "previous"),
         summary="Make sequences, labels and splits of the raw files.",
     ),
     Stage(

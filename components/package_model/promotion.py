@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.artifacts import Artifact
+from components.package_model.bento import PACKAGE
+from components.package_model.signing import sign
 from components.registry import Record, Registry
 from components.sections import PackageParams
 
@@ -29,7 +32,10 @@ def register(
         "compared_with": _comparison(verdict),
     }
     registry = Registry(policy.registry)
-    version = registry.register(record, bento.payload)
+    signature = None
+    if policy.signing_key:
+        signature = sign(bento.payload / "bento" / "src" / PACKAGE, Path(policy.signing_key))
+    version = registry.register(record, bento.payload, signature=signature)
     promotion = None
     if policy.promote != "never":
         promotion = registry.promote_if(version, lambda champion: reason_to_promote(record, champion, policy))
