@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.artifacts import work_folder, write_artifact, write_json
+from components.evaluate_model.attention_comparison import initial_weights
 from components.evaluate_model.conformal import intervals_json
 from components.evaluate_model.evaluation import Evaluation, evaluate
 from components.evaluate_model.examples import Examples
@@ -29,6 +30,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     """
     subject = Subject.open(model=inputs["model"], transcripts=inputs["transcripts"], truth=inputs.get("truth"))
     config = params.config("evaluate")
+    # What the network was before training is compared with; its digests belong to what the result is made of.
+    inputs = {**inputs, **initial_weights(subject.model, params.data.weights)}
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
         folder = work_folder(work, "evaluate_model", inputs, config)
         found = measure(subject, params, champion=inputs.get("champion"), work=folder)

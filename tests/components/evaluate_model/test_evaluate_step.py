@@ -21,6 +21,7 @@ from components.evaluate_model.metrics import GeneGroups
 from components.evaluate_model.prediction import donors_across_genes, predict
 from components.evaluate_model.step import run
 from components.params import Params, load_params
+from components.sections import WeightsParams
 from model.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -202,14 +203,14 @@ def test_attention_is_compared_with_the_network_before_training(transcripts, unt
 
     network = load_model(untrained_model / "payload")
     test = Examples.read(transcripts / "payload", "test")
-    found = compare_attention(open_artifact(untrained_model, "model"), network, test, 20)
+    found = compare_attention(open_artifact(untrained_model, "model"), network, test, 20, WeightsParams())
     assert found is not None
     assert found.transcripts == 20
     assert all(item.p == 1 and item.effect == 0 for item in found.tests)
     assert sum(item.after for item in found.tests if (item.layer, item.head) == (0, 0)) == pytest.approx(1, abs=0.05)
     for parameter in network.encoders["rna"].parameters():
         parameter.data.mul_(1.5)
-    changed = compare_attention(open_artifact(untrained_model, "model"), network, test, 20)
+    changed = compare_attention(open_artifact(untrained_model, "model"), network, test, 20, WeightsParams())
     assert changed is not None
     assert any(item.effect != 0 for item in changed.tests)
 
