@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.artifacts import Artifact
+from components.artifacts import Artifact, digest_of
 from components.evaluate_model.attention import (
     AttentionTable,
     attention_tests,
@@ -18,6 +19,8 @@ from components.evaluate_model.attention import (
 from components.evaluate_model.examples import Examples
 from components.evaluate_model.metrics import GeneGroups
 from components.progress import track
+from components.sections import WeightsParams
+from components.train_model.weight_files import weight_files
 from model.batch import TranscriptInput, collate
 
 if TYPE_CHECKING:
@@ -26,11 +29,13 @@ if TYPE_CHECKING:
 BATCH_TRANSCRIPTS = 16
 
 
-def compare_attention(model: Artifact, network: IsoFormer, test: Examples, most: int) -> AttentionTable | None:
+def compare_attention(
+    model: Artifact, network: IsoFormer, test: Examples, most: int, weights: WeightsParams
+) -> AttentionTable | None:
     """Test up to `most` coding test transcripts; None without an RNA encoder, without them, or without a "before"."""
     rows = np.flatnonzero(test.cds_start >= 0)
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
-    before = initial_network(model, network) if network.config.rna is not None and len(rows) else None
+    before = initial_network(model, network, weights) if network.config.rna is not None and len(rows) else None
     if before is None:
         return None
     first, second, tokens = [], [], []
@@ -44,13 +49,18 @@ def compare_attention(model: Artifact, network: IsoFormer, test: Examples, most:
             advance(len(chunk))
     groups = GeneGroups.of([test.gene_ids[row] for row in rows.tolist()])
     tests = attention_tests(np.stack(first), np.stack(second), np.stack(tokens), groups)
-    return AttentionTable("the network as training began, from random weights", len(rows), tests)
+    origin = "published weights" if needed_weights(model) else "random weights"
+    return AttentionTable(f"the network as training began, from {origin}", len(rows), tests)
 
 
-def initial_network(model: Artifact, network: IsoFormer) -> IsoFormer | None:
-    """The network as its training began; None where the artifact does not tell, or it began from other weights."""
+def initial_network(model: Artifact, network: IsoFormer, weights: WeightsParams) -> IsoFormer | None:
+    """The network as its training began; None where the artifact does not tell, or its first weights are not at hand.
+
+    `weights`: checkpoints of this machine; those that training began from are known by their digests.
+    """
     import torch
 
+    from components.train_model.towers import load_initial_weights
     from model.isoformer import IsoFormer
 
     try:
@@ -58,9 +68,28 @@ def initial_network(model: Artifact, network: IsoFormer) -> IsoFormer | None:
         seed = int(recipe["train"]["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if needed_weights(model) and initial_weights(model, weights).keys() != needed_weights(model):
+        return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return IsoFormer(network.config).eval()
+        before = IsoFormer(network.config)
+        if needed_weights(model):
+            load_initial_weights(before, weights)
+        return before.eval()
+
+
+def needed_weights(model: Artifact) -> set[str]:
+    """Names of the checkpoints that training began from, as the model's manifest tells; empty for random weights."""
+    return set(model.manifest["inputs"]) - {"transcripts"}
+
+
+def initial_weights(model: Artifact, weights: WeightsParams) -> dict[str, Path]:
+    """Those of the configured checkpoints that training began from, by name."""
+    return {
+        name: path
+        for name, path in weight_files(weights).items()
+        if path.exists() and digest_of(path) == model.manifest["inputs"].get(name)
+    }
 
 
 def _weights(test: Examples, rows: list[int], network: IsoFormer) -> list[np.ndarray]:

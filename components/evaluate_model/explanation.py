@@ -191,8 +191,8 @@ def _page(explained: Explained) -> str:
                 ]
             ),
             embedded(effect_figure(explained), "Change of the prediction by the strongest substitution at each place."),
-            '<p class="note">Each letter is replaced alone, in one of the sequences: bases by the three others, residues'
-            " by alanine (alanine by glycine). Effects tell what the model reads, not what the cell does.</p>",
+            '<p class="note">Each letter is replaced alone, in one of the sequences: bases by the three others,'
+            " residues by alanine (alanine by glycine). Effects tell what the model reads, not what the cell does.</p>",
         ),
         section("Strongest mutations", table(["Sequence", "Change (1-based)", "Δ log1p TPM"], rows, text_columns=2)),
     ]

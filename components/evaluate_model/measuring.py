@@ -86,7 +86,7 @@ def measure(subject: Subject, params: Params, *, champion: Path | None, work: Pa
     sample = _sample(test, modalities, wanted.seed)
     behaviour = measure_behaviour(predictor, network, sample, onnx_folder=work / "onnx" if wanted.onnx else None)
     clock.lap("behaviour")
-    attention = compare_attention(subject.model, network, test, wanted.attention_transcripts)
+    attention = compare_attention(subject.model, network, test, wanted.attention_transcripts, params.data.weights)
     clock.lap("attention")
     fitted = honest_predictions(train, valid, test, wanted.baselines)
     baselines = dict(fitted.predictions)

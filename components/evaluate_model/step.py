@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from components.artifacts import work_folder, write_artifact, write_json
+from components.evaluate_model.attention_comparison import initial_weights
 from components.evaluate_model.conformal import intervals_json
 from components.evaluate_model.evaluation import Evaluation, evaluate
 from components.evaluate_model.examples import Examples
@@ -28,6 +30,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     """
     subject = Subject.open(model=inputs["model"], transcripts=inputs["transcripts"], truth=inputs.get("truth"))
     config = params.config("evaluate")
+    # What the network was before training is compared with; its digests belong to what the result is made of.
+    inputs = {**inputs, **initial_weights(subject.model, params.data.weights)}
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
         folder = work_folder(work, "evaluate_model", inputs, config)
         found = measure(subject, params, champion=inputs.get("champion"), work=folder)
@@ -46,6 +50,7 @@ def _write_payload(payload: Path, subject: Subject, evaluation: Evaluation, foun
 
     metrics = evaluation.metrics(simulated=subject.simulated, ceilings=subject.ceilings)
     write_json(payload / "metrics.json", {**metrics, "attention": found.attention_json})
+    write_json(payload / "summary.json", _summary(metrics["model"], evaluation.verdict))
     write_json(payload / "verdict.json", {**evaluation.verdict, "simulated": subject.simulated})
     intervals = None
     if found.intervals is not None:
@@ -58,6 +63,12 @@ def _write_payload(payload: Path, subject: Subject, evaluation: Evaluation, foun
     page = report_page(subject, evaluation, params, intervals=intervals, attention=found.attention)
     (payload / "report.html").write_text(page, encoding="utf-8")
     (payload / "model_card.md").write_text(model_card(subject, evaluation, params, intervals), encoding="utf-8")
+
+
+def _summary(model: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, float | None]:
+    """The few figures that `dvc metrics show` lists, flat; 1 and 0 for yes and no."""
+    figures = {name: figure["value"] for name, figure in model.items() if name != "per_tissue"}
+    return {**figures, "blessed": float(verdict["blessed"]), "promoted": float(verdict["promoted"])}
 
 
 def _write_predictions(path: Path, evaluation: Evaluation, test: Examples, *, simulated: bool) -> None:

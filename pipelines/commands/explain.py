@@ -11,6 +11,9 @@ import typer
 from pipelines.commands.options import plain_app
 from pipelines.stages import stage
 
+DEFAULT_OUT = Path("runs/explanation")
+DEFAULT_MODEL, DEFAULT_TRANSCRIPTS = (Path(stage(name).place) for name in ("train_model", "extract_sequences"))
+
 
 class Modality(StrEnum):
     """A sequence that can be mutated."""
@@ -29,13 +32,11 @@ def build(command: str) -> typer.Typer:
 
 def explain(
     transcript: Annotated[str, typer.Option("--transcript", help="Its id, with or without version.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for effects.tsv and explanation.html.")] = Path(
-        "runs/explanation"
-    ),
-    model: Annotated[Path, typer.Option("--model", help="What train-model wrote.")] = Path(stage("train_model").place),
-    transcripts: Annotated[Path, typer.Option("--transcripts", help="What extract-sequences wrote.")] = Path(
-        stage("extract_sequences").place
-    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder for effects.tsv and explanation.html.")] = DEFAULT_OUT,
+    model: Annotated[Path, typer.Option("--model", help="What train-model wrote.")] = DEFAULT_MODEL,
+    transcripts: Annotated[
+        Path, typer.Option("--transcripts", help="What extract-sequences wrote.")
+    ] = DEFAULT_TRANSCRIPTS,
     tissue: Annotated[str | None, typer.Option("--tissue", help="Shown in the plot; their mean if not given.")] = None,
     modality: Annotated[list[Modality] | None, typer.Option("--modality", help="Mutate only this; repeatable.")] = None,
     dna_bp: Annotated[

@@ -81,7 +81,7 @@ def write_transcripts(
     return out
 
 
-def write_model(out: Path, transcripts: Path) -> Path:
+def write_model(out: Path, transcripts: Path, *, seed: int = 0) -> Path:
     """Write a model artifact with random weights that names `transcripts` as its input."""
     import torch
 
@@ -89,7 +89,7 @@ def write_model(out: Path, transcripts: Path) -> Path:
     from model.presets import preset
     from model.weights import save_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = dataclasses.replace(
         preset("sanity"),
         window_bp=WINDOW_BP,
@@ -103,7 +103,7 @@ def write_model(out: Path, transcripts: Path) -> Path:
     ]
     with write_artifact(out, kind="model", inputs={"transcripts": transcripts}, config={}) as writer:
         save_model(IsoFormer(config), writer.payload)
-        recipe = {"train": {"calibration_share": 0.5, "seed": 0}}
+        recipe = {"train": {"calibration_share": 0.5, "seed": seed}}
         (writer.payload / "params.json").write_text(json.dumps(recipe), encoding="utf-8")
         (writer.payload / "history.json").write_text(json.dumps(history), encoding="utf-8")
     return out
@@ -116,7 +116,7 @@ def make_transcripts() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def make_model() -> Callable[[Path, Path], Path]:
+def make_model() -> Callable[..., Path]:
     """`write_model`, for tests that need another model."""
     return write_model
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from components.artifacts import AlreadyComplete, open_artifact
 from components.evaluate_model.examples import Examples
@@ -17,11 +21,13 @@ from components.evaluate_model.metrics import GeneGroups
 from components.evaluate_model.prediction import donors_across_genes, predict
 from components.evaluate_model.step import run
 from components.params import Params, load_params
+from components.sections import WeightsParams
 from model.errors import InputError
 
+ROOT = Path(__file__).parents[3]
 SMALL = [
     *("runtime.threads=1", "evaluate.resamples=200", "evaluate.rank_resamples=100"),
-    *("evaluate.onnx=false", "evaluate.attention_transcripts=0"),
+    *("evaluate.onnx=false", "evaluate.attention_transcripts=0", "evaluate.baselines.boosting_iterations=10"),
 ]
 
 
@@ -53,7 +59,7 @@ def test_payload_is_whole_and_verified(evaluation):
     artifact = open_artifact(evaluation, "evaluation")
     names = {entry["path"] for entry in artifact.manifest["files"]}
     plots = {f"plots/{name}.svg" for name in ("per_tissue", "scatter", "calibration", "training")}
-    tables = {"metrics.json", "verdict.json", "intervals.json", "predictions.parquet"}
+    tables = {"metrics.json", "summary.json", "verdict.json", "intervals.json", "predictions.parquet"}
     assert names == tables | plots | {"report.html", "model_card.md"}
 
 
@@ -161,3 +167,68 @@ def test_dataset_with_other_tissues_than_the_model_is_refused(make_transcripts, 
     with pytest.raises(InputError, match="tissues"):
         run({"transcripts": other, "model": untrained_model}, params, tmp_path / "out", tmp_path / "work")
     assert not (tmp_path / "out").exists()
+
+
+def test_dvc_shows_metrics_and_plots_without_a_request_to_anywhere(evaluation, tmp_path):
+    """DVC's own page loads scripts from the network for its own plots; ours are pictures."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=tmp_path, env=environment, check=True)
+    sections = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({name: sections[name] for name in ("metrics", "plots")}))
+    shutil.copytree(evaluation, tmp_path / "artifacts" / "evaluation")
+    shown = subprocess.run(
+        [*dvc, "metrics", "show", "--json"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert '"gene_total_r2"' in shown.stdout
+    subprocess.run([*dvc, "plots", "show", "-o", "shown"], cwd=tmp_path, env=environment, check=True)
+    html = (tmp_path / "shown" / "index.html").read_text(encoding="utf-8")
+    assert "http" not in html
+    assert "<script" not in html
+    assert html.count(".svg") >= 4
+
+
+def test_report_has_every_section(evaluation):
+    html = (evaluation / "payload" / "report.html").read_text(encoding="utf-8")
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    expected = ["Rules", "Against baselines", "Per tissue", "Predicted and observed", "Calibration"]
+    expected += ["By kind of transcript", "What the model uses", "Data", "Training", "Provenance"]
+    assert [heading for heading in headings if heading in expected] == expected
+
+
+def test_attention_is_compared_with_the_network_before_training(transcripts, untrained_model):
+    """The untrained network is what training with its seed begins from: nothing changed, and nothing is claimed."""
+    from components.evaluate_model.attention_comparison import compare_attention
+    from model.weights import load_model
+
+    network = load_model(untrained_model / "payload")
+    test = Examples.read(transcripts / "payload", "test")
+    found = compare_attention(open_artifact(untrained_model, "model"), network, test, 20, WeightsParams())
+    assert found is not None
+    assert found.transcripts == 20
+    assert all(item.p == 1 and item.effect == 0 for item in found.tests)
+    assert sum(item.after for item in found.tests if (item.layer, item.head) == (0, 0)) == pytest.approx(1, abs=0.05)
+    for parameter in network.encoders["rna"].parameters():
+        parameter.data.mul_(1.5)
+    changed = compare_attention(open_artifact(untrained_model, "model"), network, test, 20, WeightsParams())
+    assert changed is not None
+    assert any(item.effect != 0 for item in changed.tests)
+
+
+def test_intervals_are_stored_with_what_they_promise(evaluation):
+    told = payload_json(evaluation, "intervals.json")
+    assert told["coverage"] == "per gene"
+    assert set(told["half_width"]) == {"Blood", "Brain", "Liver", "Lung"}
+
+
+def test_two_seeds_are_summarised_and_one_twice_refused(evaluation, transcripts, make_model, params, tmp_path):
+    from components.evaluate_model.seeds import summarize_seeds
+
+    other = make_model(tmp_path / "model", transcripts, seed=1)
+    run({"transcripts": transcripts, "model": other}, params, tmp_path / "out", tmp_path / "work")
+    found = summarize_seeds([evaluation, tmp_path / "out"])
+    values = [payload_json(folder, "metrics.json")["model"]["r2"]["value"] for folder in (evaluation, tmp_path / "out")]
+    assert found["model"]["r2"]["mean"] == pytest.approx(np.mean(values), abs=1e-5)
+    assert found["model"]["r2"]["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-5)
+    with pytest.raises(InputError, match="one evaluation per seed"):
+        summarize_seeds([evaluation, evaluation])
