@@ -12,31 +12,43 @@ from serving.schema import Interval, IntervalMethod
 
 
 class Intervals:
-    """Intervals of each tissue: a prediction of log1p TPM plus `low` and `high` (tissues,), log1p TPM.
+    """Intervals of each tissue: a prediction of log1p TPM plus or minus the half-width that intervals.json holds.
 
     Raises `InputError` where the record does not fit the model's tissues.
     """
 
     def __init__(self, record: Mapping[str, Any], tissues: Sequence[str]) -> None:
-        self.described = IntervalMethod(
-            method=str(record["method"]), coverage=float(record["coverage"]), unit=str(record["unit"])
-        )
-        if list(record["tissues"]) != list(tissues):
+        half_width = record["half_width"]
+        if set(half_width) != set(tissues):
             raise InputError(
                 where="package/intervals.json",
                 expected="intervals of the model's tissues",
-                found=f"{len(record['tissues'])} other tissues",
+                found=f"{len(half_width)} other tissues",
                 fix="Evaluate the model again, then package it.",
             )
-        self._low = np.array(record["low_log1p_tpm"], dtype=np.float64)
-        self._high = np.array(record["high_log1p_tpm"], dtype=np.float64)
+        self.described = IntervalMethod(
+            method=str(record["method"]),
+            level=float(record["level"]),
+            coverage=str(record["coverage"]),
+            test_coverage=record.get("test_coverage", {}).get("per_gene"),
+        )
+        # A tissue with too few calibration genes for the level has none.
+        values = [half_width[tissue] for tissue in tissues]
+        self._half_width = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        self._floor = float(record["lower_bound"])
 
-    def around(self, log1p_tpm: np.ndarray) -> list[Interval]:
-        """The interval of each tissue around predictions (tissues,); never below 0 TPM."""
-        low = np.maximum(log1p_tpm + self._low, 0.0)
-        high = np.maximum(log1p_tpm + self._high, 0.0)
-        columns = zip(low, high, np.expm1(low), np.expm1(high), strict=True)
+    def around(self, log1p_tpm: np.ndarray) -> list[Interval | None]:
+        """The interval of each tissue around predictions (tissues,), None where it has none."""
+        low = np.maximum(log1p_tpm - self._half_width, self._floor)
+        high = np.maximum(log1p_tpm + self._half_width, self._floor)
         return [
-            Interval(low_log1p_tpm=float(a), high_log1p_tpm=float(b), low_tpm=float(c), high_tpm=float(d))
-            for a, b, c, d in columns
+            None
+            if np.isnan(width)
+            else Interval(
+                low_log1p_tpm=float(start),
+                high_log1p_tpm=float(end),
+                low_tpm=float(np.expm1(start)),
+                high_tpm=float(np.expm1(end)),
+            )
+            for start, end, width in zip(low, high, self._half_width, strict=True)
         ]
