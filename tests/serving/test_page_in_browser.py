@@ -7,21 +7,13 @@ import json
 import os
 import re
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from packaging_inputs import TISSUES, Packaged
-
-from serving.app import build_app
-from serving.limits import Gate
-from serving.server import Server
+from running_server import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -31,25 +23,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="!!! no chromium here: the page is NOT tested in a browser"),
 ]
-
-
-@contextmanager
-def serving(**settings: Any) -> Iterator[str]:
-    """The application behind uvicorn on a free loopback port."""
-    with pytest.MonkeyPatch.context() as monkeypatch, socket.socket() as listening:
-        for name, value in settings.items():
-            monkeypatch.setenv(f"ISOFORMER_SERVE_{name.upper()}", str(value))
-        listening.bind(("127.0.0.1", 0))
-        state = Server()
-        app = Gate(build_app(state), max_body_bytes=lambda: state.settings.max_body_bytes)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        while state.not_ready == "starting":
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
 
 
 @pytest.fixture(scope="module")
