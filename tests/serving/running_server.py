@@ -45,7 +45,7 @@ def serving(**settings: Any) -> Iterator[str]:
 
 @contextmanager
 def bentoml_process(bento: Path, folder: Path, **settings: Any) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
-    """`bentoml serve` of a Bento, ready; its log is folder/server.log. The whole session is ended afterwards."""
+    """`bentoml serve` of a Bento, ready; its log is folder/server.log. It and its workers are ended afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,16 +68,24 @@ def bentoml_process(bento: Path, folder: Path, **settings: Any) -> Iterator[tupl
             client.wait_ready(60)
             yield client, process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for pid in (*descendants(process.pid), process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
-def processes_of(session: int) -> dict[int, float]:
-    """Process ids of a session, and the resident memory of each in MiB."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            if folder.name.isdigit() and os.getsid(int(folder.name)) == session:
-                pages = int((folder / "statm").read_text().split()[1])
-                found[int(folder.name)] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def descendants(parent: int) -> list[int]:
+    """Process ids of the children of a process and of theirs; BentoML's workers have sessions of their own."""
+    found = []
+    with suppress(OSError):
+        for pid in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
+            found += [pid, *descendants(pid)]
     return found
+
+
+def resident_mib(parent: int) -> float:
+    """Resident memory of a process and its descendants."""
+    total = 0
+    for pid in (parent, *descendants(parent)):
+        with suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return total * os.sysconf("SC_PAGE_SIZE") / 2**20
