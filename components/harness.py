@@ -33,6 +33,10 @@ class StepRefusedError(Exception):
     """A step in another process refused its input; the text is the line by which it said so."""
 
 
+class UnavailableError(Exception):
+    """Another service did not answer or refused; the text is one line that says which and why."""
+
+
 def run_step(
     name: str, *, inputs: Mapping[str, Path], params: Params, out: Path, work: Path, through: str = "cli"
 ) -> None:
@@ -59,8 +63,8 @@ def run_step(
 
 
 def reason_of(error: BaseException) -> str | None:
-    """One line for an error that a user can mend: bad input, or a full disk; None for every other."""
-    if isinstance(error, InputError | StepRefusedError):
+    """One line for an error that a user can mend: bad input, a full disk, another service; None for every other."""
+    if isinstance(error, InputError | StepRefusedError | UnavailableError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         place = error.filename or "the output's disk"

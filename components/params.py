@@ -20,11 +20,11 @@ from components.sections import (
     FabricateParams,
     ModelParams,
     PackageParams,
-    RuntimeParams,
+    PretrainParams,
     Section,
-    TrainParams,
     ValidateParams,
 )
+from components.train_sections import RuntimeParams, TrainParams
 from model.errors import InputError
 
 # What says where and how fast, not what: outside every digest.
@@ -43,6 +43,7 @@ class Params(Section):
     extract: ExtractParams = ExtractParams()
     model: ModelParams = ModelParams()
     train: TrainParams = TrainParams()
+    pretrain: PretrainParams = PretrainParams()
     evaluate: EvaluateParams = EvaluateParams()
     package: PackageParams = PackageParams()
 
@@ -56,6 +57,10 @@ class Params(Section):
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal tree."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+    def changed(self, changes: Mapping[str, Any]) -> Params:
+        """The tree with other values in it, sections nested as there; raises `InputError` like `load_params`."""
+        return _validated(_merged(self.model_dump(mode="json"), changes), "changes")
 
     @classmethod
     def from_json(cls, text: str) -> Params:
@@ -126,7 +131,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return merged
 
 

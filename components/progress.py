@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 LOG_INTERVAL_S = 5.0
 
 
-@contextmanager
-def track(total: int | None, description: str, unit: str) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(n)`; a bar on a terminal, else a line every five seconds, both on standard error.
+class Advance(Protocol):
+    """Says that `n` more are done, and what else is worth showing."""
 
-    `total` is the count of `unit` to be done, None where it is not known beforehand.
+    def __call__(self, n: int = 1, note: str = "", /) -> None:
+        """Move on."""
+
+
+@contextmanager
+def track(total: int | None, description: str, unit: str) -> Iterator[Advance]:
+    """Yield `advance(n, note)`; a bar on a terminal, else a line every five seconds, both on standard error.
+
+    `total` is the count of `unit` to be done, None where it is not known beforehand. A note is shown beside the rate.
     """
     if sys.stderr.isatty():
         with _bar(total, description, unit) as advance:
@@ -24,7 +32,7 @@ def track(total: int | None, description: str, unit: str) -> Iterator[Callable[[
 
 
 @contextmanager
-def _bar(total: int | None, description: str, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(total: int | None, description: str, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -43,21 +51,22 @@ def _bar(total: int | None, description: str, unit: str) -> Iterator[Callable[[i
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(description, total=total, note="")
 
-        def advance(n: int = 1) -> None:
-            progress.advance(task, n)
+        def advance(n: int = 1, note: str = "", /) -> None:
+            progress.update(task, advance=n, note=note)
 
         yield advance
 
 
-def _log_lines(total: int | None, description: str, unit: str) -> Callable[[int], None]:
+def _log_lines(total: int | None, description: str, unit: str) -> Advance:
     started = last = time.monotonic()
     done = 0
 
-    def advance(n: int = 1) -> None:
+    def advance(n: int = 1, note: str = "", /) -> None:
         nonlocal done, last
         done += n
         now = time.monotonic()
@@ -66,6 +75,10 @@ def _log_lines(total: int | None, description: str, unit: str) -> Callable[[int]
         last = now
         rate = done / (now - started)
         of, left = (f" of {total:,}", f", {(total - done) / rate:.0f} s left") if total else ("", "")
-        print(f"{description}: {done:,}{of} {unit} ({rate:,.1f}/s{left})", file=sys.stderr, flush=True)
+        print(
+            f"{description}: {done:,}{of} {unit} ({rate:,.1f}/s{left}){', ' if note else ''}{note}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return advance

@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,17 @@ class Registry:
         promoted = self._append(decide)
         return promoted if promoted is not None else self._standing()
 
-    def fetch(self, version: str, cache: Path) -> Path:
-        """A local folder with the verified files of a version: the registry's own, or a copy below `cache`."""
+    def fetch(self, version: str, cache: Path, *, names: Collection[str] | None = None) -> Path:
+        """A local folder with the verified files of a version: the registry's own, or a copy below `cache`.
+
+        `names`: only these, of those that there are.
+        """
         record = self.show(version)
         source = self._path("versions", record["version"], record["payload_digest"])
         folder = Path(source) if self._local else cache / record["version"] / record["payload_digest"]
         for entry in record["files"]:
+            if names is not None and entry["path"] not in names:
+                continue
             file = folder / entry["path"]
             if not self._local and not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from model.errors import InputError
 from model.tokenizers import ESM_VOCABULARY, SIXMER_VOCABULARY
 
 MODALITIES = ("dna", "rna", "protein")
+# Convolutions of the Enformer: the first one, and the widening one of each tower stage.
+STEM_KERNEL, TOWER_KERNEL = 15, 5
 GTEX_TISSUES = (
     *("Adipose Tissue", "Adrenal Gland", "Bladder", "Blood", "Blood Vessel", "Brain", "Breast", "Cervix Uteri"),
     *("Colon", "Esophagus", "Fallopian Tube", "Heart", "Kidney", "Liver", "Lung", "Muscle", "Nerve", "Ovary"),

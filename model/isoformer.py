@@ -7,6 +7,8 @@ Source: "Multi-modal Transfer Learning between Biological Foundation Models", se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +21,10 @@ from model.encoders.enformer import Enformer
 from model.encoders.layout import TokenLayout, packed_layout, padded_layout
 from model.encoders.rotary_encoder import RotaryEncoder, initialise_linear
 from model.fusion import Fusion, ModalityStates, window_states
+from model.provenance import LoadReport
+
+if TYPE_CHECKING:
+    from model.card import CardFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,8 @@ class IsoFormer(nn.Module):
     def __init__(self, config: IsoFormerConfig) -> None:
         super().__init__()
         self.config = config
+        # The published weights that this model grew from, by part; their licences go into its card.
+        self.origins: dict[str, LoadReport] = {}
         self.encoders = nn.ModuleDict()
         for name in config.modalities:
             encoder = getattr(config, name)
@@ -105,6 +113,19 @@ class IsoFormer(nn.Module):
     def to_log1p(self, standardised: Tensor) -> Tensor:
         """Undo the standardisation of the labels: log1p TPM, (B, tissues)."""
         return standardised * self.output_std + self.output_mean
+
+    def save_pretrained(self, folder: Path | str, facts: CardFacts | None = None) -> None:
+        """Write config.json, model.safetensors and README.md, the model card, as a new folder (see `weights`)."""
+        from model.weights import save_pretrained
+
+        save_pretrained(self, Path(folder), facts=facts)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, device: torch.device | str = "cpu") -> IsoFormer:
+        """Read a local folder that `save_pretrained` wrote, strictly, in evaluation mode; nothing is downloaded."""
+        from model.weights import load_model
+
+        return load_model(Path(folder), device)
 
     def _encode(self, name: str, batch: TorchBatch) -> ModalityStates:
         encoder = self.encoders[name]

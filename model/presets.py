@@ -124,11 +124,23 @@ def _sanity() -> IsoFormerConfig:
     )
 
 
+def _tiny_nt() -> IsoFormerConfig:
+    """`tiny` with a DNA encoder that reads six-mers, as in isoformer-nt."""
+    return replace(_tiny(), name="tiny-nt", dna=_small_rotary("sixmer", layers=2, width=64, max_tokens=512))
+
+
+def _sanity_nt() -> IsoFormerConfig:
+    """`sanity` with a DNA encoder that reads six-mers."""
+    return replace(_sanity(), name="sanity-nt", dna=_small_rotary("sixmer", layers=1, width=16, max_tokens=256))
+
+
 PRESETS: dict[str, Callable[[], IsoFormerConfig]] = {
     "isoformer": _isoformer,
     "isoformer-nt": _isoformer_nt,
     "tiny": _tiny,
+    "tiny-nt": _tiny_nt,
     "sanity": _sanity,
+    "sanity-nt": _sanity_nt,
 }
 
 

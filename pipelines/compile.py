@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 from model.errors import InputError
+from pipelines.graphs import build
 from pipelines.policy import Cluster
-from pipelines.training_pipeline import build
 
 
-def compile_package(out: Path, cluster: Cluster, params_json: str) -> None:
-    """Write the compiled training pipeline at `out`, whole or not at all; equal arguments give equal bytes."""
+def compile_package(out: Path, cluster: Cluster, params_json: str, pipeline: str = "training") -> None:
+    """Write the compiled pipeline of that name at `out`, whole or not at all; equal arguments give equal bytes."""
     from kfp import compiler
 
     if out.suffix not in (".yaml", ".yml"):
@@ -21,7 +21,7 @@ def compile_package(out: Path, cluster: Cluster, params_json: str) -> None:
     descriptor, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}.partial.", suffix=".yaml")
     os.close(descriptor)
     try:
-        compiler.Compiler().compile(build(cluster, params_json), partial)
+        compiler.Compiler().compile(build(pipeline, cluster, params_json), partial)
         Path(partial).chmod(0o644)
         os.replace(partial, out)
     finally:

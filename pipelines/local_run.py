@@ -10,21 +10,26 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from components.harness import StepRefusedError
-from components.kubeflow import BEGIN, END, REFUSED
+from components.children import OWNER_VARIABLE, StoppedError, handing_on_sigterm
+from components.harness import StepRefusedError, StepStoppedError
+from components.kubeflow import BEGIN, END, REFUSED, STOPPED
 from components.params import Params
 from components.raw_data import find_raw_data
+from components.run_notes import RUN_VARIABLE
 from model.errors import InputError
+from pipelines.containers import Images, container_runner
 from pipelines.policy import Cluster
 from pipelines.stages import STAGES
 from pipelines.training_pipeline import build
 
 LOG = "pipeline.log"
+# Pages of the exit handler: name of the artifact, name of the link beside the log.
+_SUMMARY = {"summary": "summary.md", "page": "summary.html"}
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LOG_TAIL_LINES = 40
 _STEPS = tuple(item for item in STAGES if item.name != "fabricate")
@@ -41,13 +46,25 @@ class LocalRun:
     artifacts: dict[str, Path]
     log: Path
     seconds: dict[str, float]
+    summary: Path
 
 
-def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: str) -> LocalRun:
-    """Run the pipeline with everything below `out`, which must be empty or absent.
+def run_locally(
+    params: Params,
+    *,
+    data: Path,
+    out: Path,
+    work: Path,
+    registry: str,
+    retries: int = 0,
+    images: Images | None = None,
+) -> LocalRun:
+    """Run the pipeline with everything below `out`, which must be empty or absent; a failed step `retries` times more.
 
-    Raises `InputError` where a raw file is missing or `out` is taken, `StepRefusedError` where a step refuses its
-    input, `StepFailedError` where one fails otherwise.
+    Steps are processes of this machine's Python, or with `images` containers. SIGTERM reaches the running step, which
+    saves where it stands. Raises `InputError` where a raw file is missing or `out` is taken, `StepRefusedError` where a
+    step refuses its input, `StepStoppedError` where one was stopped, `StepFailedError` where one fails otherwise. The
+    run's summary lies in `out` in each of these cases.
     """
     from kfp import local
 
@@ -66,18 +83,37 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
         "registry": registry if "://" in registry else str(Path(registry).resolve()),
     }
     log = out / LOG
-    with log.open("w", encoding="utf-8") as file:
+    with log.open("w", encoding="utf-8") as file, handing_on_sigterm() as stopping:
         narrator = _Narrator(file, sys.stderr)
         try:
-            with _listening(narrator):
-                local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str((out / "kfp").resolve()))
-                build(Cluster(retries=False), arguments["params"])(**arguments)
-        except RuntimeError:
+            with _listening(narrator), _environment(work, out.name), _runner(images, arguments, out) as runner:
+                local.init(runner, pipeline_root=str((out / "kfp").resolve()))
+                names = {"images": images.prefix, "tag": images.tag} if images else {}
+                build(Cluster(retries=retries, retry_after="1s", **names), arguments["params"])(**arguments)
+        except (RuntimeError, StoppedError):
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None
+            if narrator.stopped or stopping.is_set():
+                reason = narrator.stopped or "stopped by SIGTERM; the same command with another --out starts anew"
+                raise StepStoppedError(reason) from None
             tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-_LOG_TAIL_LINES:])
             raise StepFailedError(f"{tail}\nThe whole log: {log}") from None
-    return LocalRun(artifacts=_named(out), log=log, seconds=narrator.seconds)
+        finally:
+            links = _named(out)
+    return LocalRun(artifacts=links, log=log, seconds=narrator.seconds, summary=out / _SUMMARY["summary"])
+
+
+@contextlib.contextmanager
+def _runner(images: Images | None, arguments: Mapping[str, str], out: Path) -> Iterator[Any]:
+    from kfp import local
+
+    if images is None:
+        yield local.SubprocessRunner(use_venv=False)
+        return
+    kept = [arguments["work_root"]] + ([] if "://" in arguments["registry"] else [arguments["registry"]])
+    writable = [(out / "kfp").resolve(), *map(Path, kept)]
+    with container_runner(writable, [Path(arguments["data_uri"])]) as runner:
+        yield runner
 
 
 def _named(out: Path) -> dict[str, Path]:
@@ -87,6 +123,9 @@ def _named(out: Path) -> dict[str, Path]:
         for path in (out / "kfp").glob(f"*/{item.command}/{item.output}"):
             links[item.output] = out / item.output
             links[item.output].symlink_to(path.relative_to(out))
+    for name, link in _SUMMARY.items():
+        for path in (out / "kfp").glob(f"*/summarise-run/{name}"):
+            (out / link).symlink_to(path.relative_to(out))
     return links
 
 
@@ -110,6 +149,7 @@ class _Narrator(io.TextIOBase):
         self._step = ""
         self._started = 0.0
         self.refused = ""
+        self.stopped = ""
         self.seconds: dict[str, float] = {}
 
     def write(self, text: str) -> int:
@@ -134,6 +174,8 @@ class _Narrator(io.TextIOBase):
             self._step = ""
         elif words.startswith(REFUSED):
             self.refused = words.removeprefix(REFUSED)
+        elif words.startswith(STOPPED):
+            self.stopped = words.removeprefix(STOPPED)
         elif self._step and words:
             done = re.fullmatch(rf"{self._step}: wrote .* in (\S+ s)", words)
             self._say(f"      done in {done[1]}" if done else f"      {words}")
@@ -145,10 +187,25 @@ class _Narrator(io.TextIOBase):
 
 
 @contextlib.contextmanager
+def _environment(work: Path, name: str) -> Iterator[None]:
+    """What the steps' processes inherit: the run's name for its notes, whose death ends them, no current folder."""
+    notes = next_folder(work.resolve() / "runs", name)
+    added = {RUN_VARIABLE: notes.name, OWNER_VARIABLE: str(os.getpid()), "PYTHONSAFEPATH": "1"}
+    before = {key: os.environ.get(key) for key in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+@contextlib.contextmanager
 def _listening(narrator: _Narrator) -> Iterator[None]:
-    """Send what kfp prints to the narrator, and let no step import a module from the current folder by chance."""
-    previous = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    """Send what kfp prints to the narrator."""
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(narrator):
             # kfp warns at every step that a local run knows no limits, and of images without "python" in their names.
@@ -156,7 +213,3 @@ def _listening(narrator: _Narrator) -> Iterator[None]:
             yield
     finally:
         narrator.flush()
-        if previous is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = previous

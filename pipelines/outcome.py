@@ -45,6 +45,7 @@ def print_outcome(run: LocalRun) -> None:
     console.print(f"Model card: {shown(evaluation.payload / 'model_card.md')}", soft_wrap=True)
     console.print(f"Data check: {shown(run.artifacts['validation'] / 'payload' / 'report.html')}", soft_wrap=True)
     console.print("Seconds:    " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in run.seconds.items()))
+    console.print(f"Summary:    {shown(run.summary)}", soft_wrap=True)
     console.print(f"Log:        {shown(run.log)}", soft_wrap=True)
 
 

@@ -9,23 +9,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.run_notes import RUN_VARIABLE
+from pipelines.stages import STAGES
+
 if TYPE_CHECKING:
     from kfp import dsl
 
 # The user of the images; group 0 files are none of theirs.
 USER_ID = 1000
 WORK_MOUNT = "/mnt/isoformer"
+# Kubeflow labels every pod of a run with the run's id.
+RUN_LABEL_FIELD = "metadata.labels['pipeline/runid']"
+
+# Secrets by reference only: key of the secret → variable that fsspec's S3 reads.
+SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+NEEDS_REGISTRY = ("evaluate_model", "package_model")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPolicy:
-    """Requests and limits of one step's pod; `cached` where Kubeflow may reuse an earlier result."""
+    """Requests and limits of one step's pod; `cached` where Kubeflow may reuse an earlier result.
+
+    `image` is told here for what is no stage of the table.
+    """
 
     cpu: str
     memory: str
     minutes: int
     retries: int = 2
     cached: bool = False
+    image: str = ""
 
 
 POLICIES: dict[str, StepPolicy] = {
@@ -36,6 +49,7 @@ POLICIES: dict[str, StepPolicy] = {
     "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
     "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
     "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
+    "summarise_run": StepPolicy(cpu="500m", memory="1Gi", minutes=10, image="data"),
 }
 
 
@@ -44,7 +58,8 @@ class Cluster:
     """What differs between clusters: where images come from, the accelerator, the claim that holds the work folder.
 
     `images` is the prefix before `-data:<tag>`; `work_claim` an existing claim, empty for none (checkpoints then die
-    with the pod); `accelerator` a resource name such as nvidia.com/gpu; without `retries` the first failure ends a run.
+    with the pod); `accelerator` a resource name such as nvidia.com/gpu; `retries` beats the policy of every step;
+    `registry_secret` names a secret with the keys of `SECRET_KEYS`, for a registry on S3.
     """
 
     images: str = "localhost/isoformer"
@@ -53,7 +68,9 @@ class Cluster:
     accelerators: int = 0
     work_claim: str = ""
     owner: str = "isoformer"
-    retries: bool = True
+    retries: int | None = None
+    retry_after: str = "30s"
+    registry_secret: str = ""
 
     @property
     def work_root(self) -> str:
@@ -65,18 +82,26 @@ class Cluster:
         return f"{self.images}-{name}:{self.tag}"
 
 
-def apply(task: dsl.PipelineTask, step: str, image: str, cluster: Cluster) -> None:
-    """Give a task its image and its policy."""
+def image_of(step: str) -> str:
+    """The image that a step runs in: data, train, package or serve."""
+    return {item.name: item.image for item in STAGES}.get(step) or POLICIES[step].image
+
+
+def place(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
+    """Give a task, named like its step, its image and its policy; returns it."""
     from kfp import kubernetes
 
+    step = task.name.replace("-", "_")
     policy = POLICIES[step]
-    task.set_container_image(cluster.image(image))
+    task.set_container_image(cluster.image(image_of(step)))
     task.set_cpu_request(policy.cpu).set_cpu_limit(policy.cpu)
     task.set_memory_request(policy.memory).set_memory_limit(policy.memory)
-    if cluster.retries:
-        task.set_retry(policy.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
+    retries = policy.retries if cluster.retries is None else cluster.retries
+    if retries:
+        task.set_retry(retries, backoff_duration=cluster.retry_after, backoff_factor=2.0, backoff_max_duration="10m")
     task.set_caching_options(policy.cached)
     task.set_env_variable("PYTHONSAFEPATH", "1")
+    kubernetes.use_field_path_as_env(task, env_name=RUN_VARIABLE, field_path=RUN_LABEL_FIELD)
     kubernetes.set_timeout(task, policy.minutes * 60)
     kubernetes.set_security_context(task, run_as_user=USER_ID, run_as_group=USER_ID, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "isoformer")
@@ -84,8 +109,11 @@ def apply(task: dsl.PipelineTask, step: str, image: str, cluster: Cluster) -> No
     kubernetes.add_pod_label(task, "isoformer/owner", cluster.owner)
     if cluster.work_claim:
         kubernetes.mount_pvc(task, pvc_name=cluster.work_claim, mount_path=WORK_MOUNT)
+    if cluster.registry_secret and step in NEEDS_REGISTRY:
+        kubernetes.use_secret_as_env(task, cluster.registry_secret, secret_key_to_env=dict(SECRET_KEYS))
     if step == "train_model":
         _give_accelerators(task, cluster)
+    return task
 
 
 def _give_accelerators(task: dsl.PipelineTask, cluster: Cluster) -> None:

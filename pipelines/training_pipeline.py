@@ -1,12 +1,11 @@
-"""The training pipeline: raw files → validate → extract → train → evaluate → (if blessed) package.
+"""The training pipeline: raw files → validate → extract → train → evaluate → (if blessed) package; then its summary.
 
 No postponed annotations here: kfp reads the types of the pipeline function's parameters from the function itself.
 """
 
 from typing import Any
 
-from pipelines.policy import Cluster, apply
-from pipelines.stages import stage
+from pipelines.policy import Cluster, place
 
 NAME = "isoformer-training"
 
@@ -22,37 +21,39 @@ def build(cluster: Cluster, params_json: str) -> Any:
     from components.evaluate_model.component import evaluate_model
     from components.extract_sequences.component import extract_sequences
     from components.package_model.component import package_model
+    from components.summarise_run.component import summarise_run
     from components.train_model.component import train_model
     from components.validate_data.component import validate_data
-
-    def placed(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        step = task.name.replace("-", "_")
-        apply(task, step, stage(step).image, cluster)
-        return task
 
     @dsl.pipeline(name=NAME, description="Raw genome, annotation and expression to a judged, packaged model.")
     def training_pipeline(
         data_uri: str, registry: str, params: str = params_json, work_root: str = cluster.work_root
     ) -> None:
         settings = {"params": params, "work_root": work_root}
-        raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
-        raw.set_display_name("raw files")
-        validated = placed(validate_data(raw=raw.output, **settings))
-        validation = validated.outputs["validation"]
-        extracted = placed(extract_sequences(raw=raw.output, validation=validation, **settings))
-        transcripts = extracted.outputs["transcripts"]
-        trained = placed(train_model(transcripts=transcripts, **settings))
-        model = trained.outputs["model"]
-        evaluated = placed(evaluate_model(raw=raw.output, transcripts=transcripts, model=model, **settings))
-        with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
-            placed(
-                package_model(
-                    transcripts=transcripts,
-                    model=model,
-                    evaluation=evaluated.outputs["evaluation"],
-                    registry=registry,
-                    **settings,
-                )
+        summary = place(summarise_run(work_root=work_root), cluster)
+        with dsl.ExitHandler(summary, name="steps"):
+            raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
+            raw.set_display_name("raw files")
+            validated = place(validate_data(raw=raw.output, **settings), cluster)
+            validation = validated.outputs["validation"]
+            extracted = place(extract_sequences(raw=raw.output, validation=validation, **settings), cluster)
+            transcripts = extracted.outputs["transcripts"]
+            trained = place(train_model(transcripts=transcripts, **settings), cluster)
+            model = trained.outputs["model"]
+            evaluated = place(
+                evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings),
+                cluster,
             )
+            with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
+                place(
+                    package_model(
+                        transcripts=transcripts,
+                        model=model,
+                        evaluation=evaluated.outputs["evaluation"],
+                        registry=registry,
+                        **settings,
+                    ),
+                    cluster,
+                )
 
     return training_pipeline

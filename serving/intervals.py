@@ -12,7 +12,7 @@ from serving.schema import Interval, IntervalMethod
 
 
 class Intervals:
-    """Intervals of each tissue: a prediction of log1p TPM plus or minus the half-width that intervals.json holds.
+    """Intervals of each tissue: a prediction of log1p TPM plus or minus the half-width that intervals.json holds (docs/evaluation.md).
 
     Raises `InputError` where the record does not fit the model's tissues.
     """
@@ -35,7 +35,7 @@ class Intervals:
         # A tissue with too few calibration genes for the level has none.
         values = [half_width[tissue] for tissue in tissues]
         self._half_width = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        self._floor = float(record["lower_bound"])
+        self._floor = float(record.get("lower_bound", 0.0))
 
     def around(self, log1p_tpm: np.ndarray) -> list[Interval | None]:
         """The interval of each tissue around predictions (tissues,), None where it has none."""

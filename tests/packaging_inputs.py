@@ -127,7 +127,9 @@ def write_evaluation(out: Path, transcripts: Path, model: Path, *, blessed: bool
                 "test_coverage": {"per_gene": 0.91, "per_transcript": 0.9},
             },
         )
-        write_json(writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons})
+        write_json(
+            writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons, "champion": None}
+        )
         (writer.payload / "model_card.md").write_text("# Model card\n", encoding="utf-8")
 
 

@@ -58,7 +58,7 @@ def seal(source: Path, about: Mapping[str, Any]) -> None:
 def build(source: Path, version: str, home: Path) -> Path:
     """Run `bentoml build` on `source` with its store at `home`; returns the folder of the Bento.
 
-    Raises `subprocess.CalledProcessError` with BentoML's output.
+    Raises `RuntimeError` with BentoML's output where it fails.
     """
     options = {
         "service": SERVICE,
@@ -73,7 +73,11 @@ def build(source: Path, version: str, home: Path) -> Path:
     # JSON is YAML.
     write_json(source / "bentofile.yaml", options)
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag", str(source)]
-    subprocess.run(command, cwd=source, env=bentoml_environment(home), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=source, env=bentoml_environment(home), check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"bentoml build ended with status {done.returncode}: {done.stderr[-2000:]}")
     bento = home / "bentos" / NAME / version
     for cache in list(bento.rglob("__pycache__")):
         shutil.rmtree(cache)

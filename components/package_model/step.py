@@ -51,6 +51,7 @@ class Subject:
     evaluation: Artifact
     dataset: dict[str, Any]
     metrics: dict[str, Any]
+    verdict: dict[str, Any]
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> None:
@@ -68,9 +69,9 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
             _package(subject, params, writer, folder)
     except AlreadyComplete:
         # A run that ended between writing and registering is completed here.
-        register(open_artifact(out, KIND), subject.metrics, params.package)
+        register(open_artifact(out, KIND), subject.metrics, subject.verdict, params.package)
         raise
-    register(open_artifact(out, KIND), subject.metrics, params.package)
+    register(open_artifact(out, KIND), subject.metrics, subject.verdict, params.package)
 
 
 def _digested(params: Params) -> dict[str, Any]:
@@ -99,9 +100,8 @@ def _open(inputs: Mapping[str, Path]) -> Subject:
             found="one that is not: " + " ".join(verdict["reasons"]),
             fix="Only a blessed model is packaged; see the evaluation's report.html.",
         )
-    return Subject(
-        transcripts, model, evaluation, _read(transcripts, "dataset.json"), _read(evaluation, "metrics.json")
-    )
+    dataset, metrics = _read(transcripts, "dataset.json"), _read(evaluation, "metrics.json")
+    return Subject(transcripts, model, evaluation, dataset, metrics, verdict)
 
 
 def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: Path) -> None:

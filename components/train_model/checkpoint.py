@@ -1,21 +1,24 @@
-"""Checkpoints in the step's work folder: safetensors and JSON, written beside and renamed."""
+"""Checkpoints in the step's work folder: whole tensors as safetensors, the rest as JSON, written beside and renamed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from components.artifacts import sha256_file, write_json
+from components.artifacts import canonical_json, sha256_file, write_json
 
-KEPT = 2
 STATE = "state.json"
 
 
@@ -23,7 +26,9 @@ STATE = "state.json"
 class Progress:
     """Where training stands: what, with the tensors, decides the next step.
 
-    `step` counts optimizer steps done, `epoch` the running epoch, `step_in_epoch` the steps done in it.
+    `step` counts optimizer steps done, `epoch` the running epoch, `step_in_epoch` the steps done in it. Batches and
+    random numbers are functions of the recipe's seed and these counts, so no generator's state is needed.
+    `resharded`: at which steps the number of processes or the sharding was changed, from what to what.
     """
 
     step: int = 0
@@ -34,55 +39,120 @@ class Progress:
     epoch_loss_sum: float = 0.0
     epoch_transcripts: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    resharded: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_checkpoint(folder: Path, progress: Progress, tensors: dict[str, dict[str, torch.Tensor]]) -> None:
-    """Write one checkpoint: `tensors` maps a file's name to its tensors; only the newest `KEPT` stay."""
-    final = folder / f"step-{progress.step:08d}"
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A whole checkpoint on disk; `identity` says of which run."""
+
+    path: Path
+    progress: Progress
+    identity: dict[str, Any]
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of one of its files, empty where it has none."""
+        file = self.path / f"{name}.safetensors"
+        if not file.is_file():
+            return {}
+        with safe_open(file, "pt") as handle:
+            return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a mapping
+
+
+class CheckpointWriter:
+    """Writes checkpoints of one rank in order, beside the training if `background`.
+
+    What is written must be copies that nobody changes. An error of the disk is raised by the next call.
+    """
+
+    def __init__(self, *, background: bool) -> None:
+        self._pool = ThreadPoolExecutor(1) if background else None
+        self._pending: Future[None] | None = None
+
+    def save(
+        self,
+        folder: Path,
+        progress: Progress,
+        identity: Mapping[str, Any],
+        tensors: dict[str, dict[str, torch.Tensor]],
+        *,
+        kept: int,
+    ) -> None:
+        """Write one checkpoint: `tensors` maps a file's name to its tensors; only the newest `kept` stay."""
+        state = {"progress": asdict(progress), "identity": dict(identity)}
+        self.flush()  # one copy in memory at a time
+        if self._pool is None:
+            _write(folder, progress.step, state, tensors, kept)
+        else:
+            self._pending = self._pool.submit(_write, folder, progress.step, state, tensors, kept)
+
+    def flush(self) -> None:
+        """Wait until all is on disk."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+
+def _write(
+    folder: Path, step: int, state: dict[str, Any], tensors: dict[str, dict[str, torch.Tensor]], kept: int
+) -> None:
+    final = folder / f"step-{step:08d}"
     staging = folder / f".{final.name}.partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     digests = {}
     for name, group in tensors.items():
         file = staging / f"{name}.safetensors"
-        save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, file)
+        save_file(group, file)
         digests[file.name] = sha256_file(file)
-    write_json(staging / STATE, {"progress": asdict(progress), "sha256": digests})
-    for file in staging.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    state["sha256"] = digests
+    write_json(staging / STATE, {**state, "state_sha256": _digest(state)})
+    for item in (*staging.iterdir(), staging):
+        _sync(item)
     shutil.rmtree(final, ignore_errors=True)
     staging.rename(final)
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+    _sync(folder)
+    for old in sorted(folder.glob("step-*"))[:-kept]:
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
+def find_newest(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint, None where there is none; a damaged one is passed over, and said so."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            for name, digest in state["sha256"].items():
-                if sha256_file(path / name) != digest:
-                    raise ValueError(f"{name} does not have the bytes that were written")
-            tensors = {name.removesuffix(".safetensors"): load_file(path / name) for name in state["sha256"]}
-            return Progress(**state["progress"]), tensors
+            return _verified(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"checkpoint {path.name} is damaged ({error}); trying the one before it", file=sys.stderr, flush=True)
     return None
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state as named tensors `index.key`."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()}
+def open_step(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of a step that another rank has verified."""
+    path = folder / f"step-{step:08d}"
+    return _checkpoint(path, json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Undo `optimizer_tensors`."""
-    whole = optimizer.state_dict()
-    whole["state"] = {}
-    for name, value in tensors.items():
-        index, key = name.split(".", 1)
-        whole["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(whole)
+def _verified(path: Path) -> Checkpoint:
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    if _digest({key: value for key, value in state.items() if key != "state_sha256"}) != state["state_sha256"]:
+        raise ValueError(f"{STATE} does not have the content that was written")
+    for name, digest in state["sha256"].items():
+        if sha256_file(path / name) != digest:
+            raise ValueError(f"{name} does not have the bytes that were written")
+    return _checkpoint(path, state)
+
+
+def _checkpoint(path: Path, state: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(path=path, progress=Progress(**state["progress"]), identity=dict(state["identity"]))
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(dict(state)).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

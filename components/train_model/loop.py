@@ -1,44 +1,52 @@
 """The training loop, top to bottom.
 
-One process, or N on one machine (`isoformer train-model` writes SPEC.json and starts one or the other)::
+One process, N on one machine, or several machines (`isoformer train-model` writes SPEC.json and starts one of them)::
 
     python -m components.train_model.worker SPEC.json
     python -m torch.distributed.run --standalone --nproc-per-node N -m components.train_model.worker SPEC.json
+    PET_NNODES=2 PET_NODE_RANK=… PET_MASTER_ADDR=… python -m torch.distributed.run -m components.train_model.worker …
 
-Every rank walks the same global batches and computes its slice; the loss is weighted so that N ranks give the gradient
-of one. The loop can stop and go on at any optimizer step: all that decides the next one is in the checkpoint.
+Every rank plans the same global batches and computes its part of each, in micro-batches that keep to the budget; the
+loss is weighted so that any division gives the gradient of one process. The loop can stop and go on at any optimizer
+step: all that decides the next one is in the checkpoint.
 """
 
 from __future__ import annotations
 
 import math
 import signal
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from components.progress import track
-from components.sections import TrainParams
-from components.train_model.checkpoint import (
-    Progress,
-    load_newest,
+from components.train_model.checkpoint import CheckpointWriter, Progress, find_newest, open_step
+from components.train_model.data import TranscriptData
+from components.train_model.identity import check_identity
+from components.train_model.loader import Counts, Loader, MicroBatch
+from components.train_model.meter import Meter, matrix_peak
+from components.train_model.optimization import (
+    AveragedWeights,
+    make_optimizer,
     optimizer_tensors,
     restore_optimizer,
-    save_checkpoint,
+    scheduled,
+    trained_at_some_time,
 )
-from components.train_model.data import Batch, TranscriptData
-from components.train_model.sampler import epoch_batches, rank_slice
-from model.isoformer import IsoFormer, TorchBatch
-
-EVALUATION_BATCH = 256
+from components.train_model.parallel import Parallel, compile_blocks, load_state
+from components.train_model.recompute import recompute_activations
+from components.train_model.sampler import check_budget, epoch_batches, plan_step
+from components.train_model.tower_cache import TowerCache
+from components.train_model.towers import forward_passes, set_trainable, switch_to_training
+from components.train_model.trackers import Tracker
+from components.train_model.trouble import diverged, memory_watched
+from components.train_model.validation import StoppedWhileValidating, Validation, standardised
+from components.train_sections import RuntimeParams, TrainParams
+from model.isoformer import IsoFormer
 
 
 class Preempted(Exception):  # noqa: N818 - a request, not an error
@@ -46,7 +54,11 @@ class Preempted(Exception):  # noqa: N818 - a request, not an error
 
 
 class Trainer:
-    """Trains `model` on `train`, keeps the epoch that is best on `valid`; all files go below `work`."""
+    """Trains `model` on `train`, keeps the epoch that is best on `valid`; all files go below `work`.
+
+    `identity` says what run this is; a checkpoint of another one is refused. `caches`: filled, one per tower whose
+    outputs are looked up.
+    """
 
     def __init__(
         self,
@@ -54,212 +66,234 @@ class Trainer:
         train: TranscriptData,
         valid: TranscriptData,
         recipe: TrainParams,
+        runtime: RuntimeParams,
         work: Path,
         device: torch.device,
+        identity: Mapping[str, Any],
+        caches: Mapping[str, TowerCache],
     ) -> None:
-        self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        self.model, self.train_data, self.valid_data = model.to(device), train, valid
-        self.recipe, self.work, self.device = recipe, work, device
-        self.network: torch.nn.Module = self.model
-        if self.ranks > 1:
-            # A rank whose slice has no transcript with some modality leaves that tower without gradient.
-            self.network = DistributedDataParallel(self.model, find_unused_parameters=True)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind(
-            _decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, recipe.adam_beta2)
-        )
-        self.ema = {name: p.detach().clone() for name, p in model.named_parameters()} if recipe.ema_decay else {}
-        self.labels = {"train": self._standardised(train), "valid": self._standardised(valid)}
+        self.recipe, self.runtime, self.work, self.device = recipe, runtime, work, device
+        self.train_data, self.identity = train, dict(identity)
+        self.model = model.to(device, torch.float64 if recipe.precision == "float64" else torch.float32)
+        self.caches = dict(caches)
+        for cache in self.caches.values():
+            cache.install()
+        recompute_activations(model, [name for name in runtime.recompute_activations if name not in self.caches])
+        if recipe.compile:
+            compile_blocks(model)
+        set_trainable(model, recipe, epoch=0)
+        self.parallel = Parallel(model, runtime.sharding, device, whole=self.caches)
+        self.rank, self.ranks = self.parallel.rank, self.parallel.ranks
+        self.optimizer = make_optimizer(model, recipe)
+        self.parameters = [parameter for _, parameter in trained_at_some_time(model, recipe)]
+        self.ema = AveragedWeights(model, recipe)
+        train_labels = standardised(train)
         if recipe.shuffle_labels:
-            self.labels["train"] = np.random.default_rng(recipe.seed).permutation(self.labels["train"])
+            train_labels = np.random.default_rng(recipe.seed).permutation(train_labels)
+        self.loader = self._loader(train, train_labels)
+        valid_loader = self._loader(valid, standardised(valid))
+        self.validation = Validation(valid_loader, recipe.budget, self.parallel)
         self.progress = Progress()
+        self.writer = CheckpointWriter(background=runtime.background_checkpoints)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_transcripts)
-        self.total_steps = min(recipe.max_steps or math.inf, recipe.max_epochs * self.steps_per_epoch)
-        self.stop_requested = False
-        self.computed_transcripts = 0
-        self.seconds = 0.0
+        self.total_steps = int(min(recipe.max_steps or math.inf, recipe.max_epochs * self.steps_per_epoch))
+        self.stop_requested = self.stop_agreed = False
+        self.trackers: list[Tracker] = []
+        self.meter = Meter(peak_flops=0.0)
+
+    def _loader(self, data: TranscriptData, labels: np.ndarray) -> Loader:
+        check_budget(data.sizes, self.recipe.budget, data.transcript_ids)
+        dtype = torch.float64 if self.recipe.precision == "float64" else torch.float32
+        passes = forward_passes(self.recipe, self.caches)
+        return Loader(data=data, labels=labels, device=self.device, dtype=dtype, caches=self.caches, passes=passes)
 
     def run(self) -> None:
         """Train to the end, or to early stopping; resumes from the newest whole checkpoint."""
         self._resume()
         signal.signal(signal.SIGTERM, self._request_stop)
-        started = time.monotonic()
-        with (
-            track(int(self.total_steps), "train", "steps") if self.rank == 0 else nullcontext(lambda n: None) as advance
-        ):
+        dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
+        self.meter = Meter(peak_flops=matrix_peak(self.device, dtype) * self.ranks)
+        with track(self.total_steps, "train", "steps") if self.rank == 0 else nullcontext(_silent) as advance:
             advance(self.progress.step)
-            while not self._finished():
-                for batch in self._batches_of_epoch():
-                    self._step(batch)
-                    advance(1)
-                    self._checkpoint_if_due()
-                    if self.progress.step >= self.total_steps:
-                        break
+            while self.progress.step_in_epoch or not self._finished():
+                self._train_epoch(advance)
                 self._end_epoch()
-        self.seconds = time.monotonic() - started
+        self.writer.flush()
 
     def _finished(self) -> bool:
         patient = self.progress.epoch - self.progress.best_epoch <= self.recipe.patience_epochs
         return self.progress.step >= self.total_steps or not patient
 
-    def _batches_of_epoch(self) -> Iterator[Batch]:
-        """This rank's batches that are still to do, the next one made while the last one is computed."""
-        recipe, epoch = self.recipe, self.progress.epoch
-        rows = epoch_batches(self.train_data.window_key, recipe.batch_transcripts, seed=recipe.seed, epoch=epoch)
-        counts = self.train_data.token_counts
+    def _train_epoch(self, advance: Callable[..., None]) -> None:
+        """The steps of the running epoch that are still to do."""
+        recipe, epoch, data = self.recipe, self.progress.epoch, self.train_data
+        if set_trainable(self.model, recipe, epoch=epoch):
+            self.parallel.rewrap()
+        batches = epoch_batches(
+            data.window_key, recipe.batch_transcripts, seed=recipe.seed, epoch=epoch, order=recipe.batch_order
+        )
+        left = batches[self.progress.step_in_epoch :][: self.total_steps - self.progress.step]
+        plans = [plan_step(rows, data.sizes, recipe.budget, self.ranks)[self.rank] for rows in left]
         mask = (recipe.token_mask_rate, recipe.seed, epoch) if recipe.token_mask_rate else None
+        for rows, step in zip(left, self.loader.steps(plans, mask), strict=True):
+            self._step(rows, step)
+            advance(1, self.meter.line(self.loader.stalled_s))
+            self._checkpoint_if_due()
 
-        def make(global_rows: np.ndarray) -> Batch:
-            part = rank_slice(global_rows, counts, rank=self.rank, ranks=self.ranks)
-            return self.train_data.batch(part, self.labels["train"], mask=mask)
-
-        with ThreadPoolExecutor(1) as pool:
-            pending = None
-            for global_rows in rows[self.progress.step_in_epoch :]:
-                following = pool.submit(make, global_rows)
-                if pending is not None:
-                    yield pending.result()
-                pending = following
-            if pending is not None:
-                yield pending.result()
-
-    def _step(self, batch: Batch) -> None:
-        """One optimizer step on this rank's slice of the global batch."""
-        progress = self.progress
+    def _step(self, rows: np.ndarray, micro_batches: list[MicroBatch]) -> None:
+        """One optimizer step: this rank's micro-batches of the global batch `rows`."""
+        progress, recipe = self.progress, self.recipe
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(progress.step)
+            group["lr"] = scheduled(group["base_lr"], progress.step, self.total_steps, recipe)
         # The seed of dropout follows the step, so that a resumed run draws what an unbroken one would.
-        torch.manual_seed(_stream_seed(self.recipe.seed, progress.step, self.rank))
-        self.network.train()
-        prediction = self.network(TorchBatch.from_packed(batch.inputs, self.device))
-        label = torch.from_numpy(batch.labels).to(self.device)
-        squared_error = (prediction - label).square().mean(dim=1).sum()
-        count = self._sum_over_ranks(float(len(batch.labels)))
-        # DDP averages gradients over ranks: times ranks over the global count, that average is the global mean.
-        (squared_error * self.ranks / count).backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.gradient_clip_norm)
-        loss_sum = self._sum_over_ranks(squared_error.item())
-        if not math.isfinite(loss_sum) or not torch.isfinite(norm):
-            raise FloatingPointError(f"loss or gradient is not finite at optimizer step {progress.step}")
+        torch.manual_seed(_stream_seed(recipe.seed, progress.step, self.rank))
+        errors = self.compute_gradients(micro_batches, len(rows))
+        norm = self.parallel.clip(self.parameters, recipe.gradient_clip_norm)
+        # Sums over ranks agree on all of them: all stop, or none does.
+        own = math.fsum(float(error.sum()) for error in errors) if len(errors) > 1 else errors[0].sum().item()
+        totals = self.parallel.sum(torch.tensor([own, float(self.stop_requested)], dtype=torch.float64))
+        loss_sum, self.stop_agreed = float(totals[0]), bool(totals[1] > 0)
+        if not math.isfinite(loss_sum) or loss_sum > recipe.max_loss * len(rows) or not torch.isfinite(norm):
+            own_losses = {
+                int(row): float(error)
+                for micro, error_B in zip(micro_batches, errors, strict=True)
+                for row, error in zip(micro.rows, error_B, strict=True)
+            }
+            raise diverged(self.work, progress.step, rows, own_losses, self.train_data.transcript_ids, self.parallel)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._update_ema()
+        self.ema.update(progress.step)
         progress.step += 1
         progress.step_in_epoch += 1
         progress.epoch_loss_sum += loss_sum
-        progress.epoch_transcripts += int(count)
-        self.computed_transcripts += int(count)
+        progress.epoch_transcripts += len(rows)
+        self._note(rows, micro_batches, loss_sum / len(rows), float(norm))
 
-    def _update_ema(self) -> None:
-        if self.ema:
-            # Short averages first: the initial weights would otherwise weigh on a short run.
-            decay = min(self.recipe.ema_decay, (1 + self.progress.step) / (10 + self.progress.step))
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    self.ema[name].lerp_(parameter, 1 - decay)
+    def compute_gradients(self, micro_batches: list[MicroBatch], count: int) -> list[torch.Tensor]:
+        """Add up the gradient of a step of `count` transcripts; returns each micro-batch's squared errors, (B,)."""
+        switch_to_training(self.parallel.network, self.model, self.recipe, self.progress.epoch)
+        errors = []
+        with memory_watched(self.recipe.budget, self.device) as computed:
+            for index, micro in enumerate(micro_batches):
+                computed.append(micro)
+                with self.parallel.accumulate(last=index == len(micro_batches) - 1):
+                    error_B = (self._predict(self.parallel.network, micro) - micro.labels).square().mean(dim=1)
+                    # Ranks average gradients: times ranks over the global count, that average is the global mean.
+                    (error_B.sum() * self.ranks / count).backward()
+                errors.append(error_B.detach())
+        return errors
 
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant, or cosine to a hundredth at the last step."""
-        recipe = self.recipe
-        if step < recipe.warmup_steps:
-            return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-        if recipe.schedule == "constant":
-            return recipe.learning_rate
-        share = (step - recipe.warmup_steps) / max(1, self.total_steps - recipe.warmup_steps)
-        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    def _predict(self, network: torch.nn.Module, micro: MicroBatch) -> torch.Tensor:
+        for name, cache in self.caches.items():
+            cache.offered = micro.states[name]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            predicted: torch.Tensor = network(micro.inputs)
+        return predicted.to(micro.labels.dtype)
+
+    def _predict_whole(self, micro: MicroBatch) -> torch.Tensor:
+        return self._predict(self.model, micro)
+
+    def _note(self, rows: np.ndarray, micro_batches: list[MicroBatch], loss: float, norm: float) -> None:
+        """Count what was computed, over all ranks, and tell the trackers."""
+        own = sum((micro.counts for micro in micro_batches), Counts())
+        # Equal parts are close enough for rates, and cost no communication.
+        whole = Counts(**{key: value * self.ranks for key, value in vars(own).items()})
+        whole.transcripts = len(rows)
+        self.meter.add(whole, len(micro_batches))
+        if self.trackers:
+            values = {"train/mse": loss, "train/gradient_norm": norm}
+            values |= {f"speed/{name}": value for name, value in self.meter.figures(self.loader.stalled_s).items()}
+            values |= {"train/learning_rate": self.optimizer.param_groups[0]["lr"]}
+            for tracker in self.trackers:
+                tracker.log(values, self.progress.step)
 
     def _end_epoch(self) -> None:
         """Judge on the validation split, keep the best weights, write a checkpoint."""
         progress = self.progress
-        with _swapped(self.model, self.ema):
-            predicted = self.predict(self.valid_data, self.labels["valid"])
-            error = ((predicted - self.labels["valid"]) ** 2).mean(axis=0)
-            spread = self.labels["valid"].var(axis=0)
-            r2 = float(np.mean(1 - error / np.where(spread > 0, spread, 1)))
-            mse = float(error.mean())
-            metric = -r2 if self.recipe.early_stopping_metric == "r2" else mse
-            progress.history.append(
-                {
-                    "epoch": progress.epoch,
-                    "step": progress.step,
-                    "learning_rate": self._learning_rate(progress.step),
-                    "train_mse": progress.epoch_loss_sum / max(1, progress.epoch_transcripts),
-                    "valid_mse": mse,
-                    "valid_r2": r2,
-                }
-            )
-            if progress.best_metric is None or metric < progress.best_metric:
-                progress.best_metric, progress.best_epoch = metric, progress.epoch
-                if self.rank == 0:
-                    save_checkpoint(
-                        self.work / "best", Progress(step=progress.step), {"model": self.model.state_dict()}
-                    )
+        try:
+            with self.ema:
+                scores = self.validation.scores(self._predict_whole, lambda: self.stop_requested)
+                self._keep_if_best(scores)
+        except StoppedWhileValidating:
+            self._stop()
+        entry = {
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "learning_rate": scheduled(self.recipe.learning_rate, progress.step, self.total_steps, self.recipe),
+            "train_mse": progress.epoch_loss_sum / max(1, progress.epoch_transcripts),
+            "valid_mse": scores["mse"],
+            "valid_r2": scores["r2"],
+        }
+        progress.history.append(entry)
         if self.rank == 0:
             print(
-                f"epoch {progress.epoch}: train MSE {progress.history[-1]['train_mse']:.4f}, "
-                f"validation MSE {mse:.4f}, R² {r2:.4f}",
+                f"epoch {progress.epoch}: train MSE {entry['train_mse']:.4f}, "
+                f"validation MSE {scores['mse']:.4f}, R² {scores['r2']:.4f}",
                 flush=True,
             )
+        for tracker in self.trackers:
+            tracker.log({f"valid/{name}": value for name, value in scores.items()}, progress.step)
         progress.epoch += 1
         progress.step_in_epoch = progress.epoch_transcripts = 0
         progress.epoch_loss_sum = 0.0
         self._checkpoint()
 
-    @torch.no_grad()
-    def predict(self, data: TranscriptData, labels: np.ndarray) -> np.ndarray:
-        """Standardised predictions (N, tissues) of all transcripts; each rank computes all, so all agree."""
-        self.model.eval()
-        order = np.argsort(data.token_counts, kind="stable")
-        result = np.empty_like(labels)
-        for start in range(0, len(order), EVALUATION_BATCH):
-            rows = order[start : start + EVALUATION_BATCH]
-            batch = data.batch(rows, labels)
-            result[rows] = self.model(TorchBatch.from_packed(batch.inputs, self.device)).float().cpu().numpy()
-        return result
-
-    def _standardised(self, data: TranscriptData) -> np.ndarray:
-        config = self.model.config
-        mean, std = (np.array(scale, dtype=np.float32) for scale in (config.output_mean, config.output_std))
-        return np.asarray((data.labels - mean) / std, dtype=np.float32)
-
-    def _sum_over_ranks(self, value: float) -> float:
-        if self.ranks == 1:
-            return value
-        total = torch.tensor([value], dtype=torch.float64)
-        dist.all_reduce(total)
-        return float(total.item())
+    def _keep_if_best(self, scores: Mapping[str, float]) -> None:
+        progress = self.progress
+        metric = -scores["r2"] if self.recipe.early_stopping_metric == "r2" else scores["mse"]
+        if progress.best_metric is None or metric < progress.best_metric:
+            progress.best_metric, progress.best_epoch = metric, progress.epoch
+            tensors = {"model": dict(self.parallel.whole(self.model.state_dict()))}
+            if self.rank == 0:
+                self.writer.save(self.work / "best", Progress(step=progress.step), self.identity, tensors, kept=1)
 
     def _request_stop(self, *_: Any) -> None:
         self.stop_requested = True
 
     def _checkpoint_if_due(self) -> None:
-        stop = self._sum_over_ranks(float(self.stop_requested)) > 0
-        if stop or self.progress.step % self.recipe.checkpoint_every_steps == 0:
+        if self.stop_agreed:
+            self._stop()
+        if self.progress.step % self.recipe.checkpoint_every_steps == 0:
             self._checkpoint()
-        if stop:
-            raise Preempted(f"stopped at optimizer step {self.progress.step}, checkpoint written")
+
+    def _stop(self) -> None:
+        self._checkpoint()
+        self.writer.flush()
+        raise Preempted(f"stopped at optimizer step {self.progress.step}, checkpoint written")
 
     def _checkpoint(self) -> None:
+        groups = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self.model, self.optimizer),
+            "ema": self.ema.tensors,
+        }
+        whole = {name: dict(self.parallel.whole(tensors)) for name, tensors in groups.items() if tensors}
         if self.rank == 0:
-            tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
-            save_checkpoint(
-                self.work / "checkpoints", self.progress, {**tensors, **({"ema": self.ema} if self.ema else {})}
-            )
-        if self.ranks > 1:
-            dist.barrier()
+            folder = self.work / "checkpoints"
+            self.writer.save(folder, self.progress, self.identity, whole, kept=self.runtime.keep_checkpoints)
 
     def _resume(self) -> None:
-        found = load_newest(self.work / "checkpoints")
-        if found is None:
+        """Go on from the newest whole checkpoint, which rank 0 has verified."""
+        folder = self.work / "checkpoints"
+        newest = find_newest(folder) if self.rank == 0 else None
+        # One more, so that 0 says there is none.
+        step = int(self.parallel.sum_number(float(newest.progress.step + 1) if newest else 0.0)) - 1
+        if step < 0:
             return
-        self.progress, tensors = found
-        self.model.load_state_dict(tensors["model"])
-        restore_optimizer(self.optimizer, tensors["optimizer"])
-        for name, value in tensors.get("ema", {}).items():
-            self.ema[name].copy_(value)
+        found = newest or open_step(folder, step)
+        resharded = check_identity(
+            found.identity, self.identity, where=str(found.path), allow_reshard=self.runtime.allow_reshard
+        )
+        self.progress = found.progress
+        if resharded:
+            self.progress.resharded.append({"step": step, **resharded})
+        set_trainable(self.model, self.recipe, epoch=self.progress.epoch)
+        load_state(self.model, found.tensors("model"))
+        restore_optimizer(self.model, self.optimizer, found.tensors("optimizer"))
+        self.ema.restore(found.tensors("ema"))
+        self.parallel.rewrap()
         if self.rank == 0:
-            print(f"resuming at optimizer step {self.progress.step}, epoch {self.progress.epoch}", flush=True)
+            print(f"resuming at optimizer step {step}, epoch {self.progress.epoch}", flush=True)
 
 
 def _stream_seed(*numbers: int) -> int:
@@ -267,29 +301,5 @@ def _stream_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-class _swapped:  # noqa: N801 - reads as a statement
-    """Within the block the model has the averaged weights; outside, its own."""
-
-    def __init__(self, model: IsoFormer, averaged: dict[str, torch.Tensor]) -> None:
-        self.model, self.averaged = model, averaged
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if name in self.averaged:
-                    own = parameter.detach().clone()
-                    parameter.copy_(self.averaged[name])
-                    self.averaged[name].copy_(own)
-
-
-def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and other vectors do not."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _silent(*_: Any) -> None:
+    """Show nothing."""

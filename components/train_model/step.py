@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from components.artifacts import open_artifact, work_folder, write_artifact, write_json
-from components.harness import THREADING, StepStoppedError
+from components.artifacts import Artifact, digest_of, open_artifact, work_folder, write_artifact, write_json
 from components.params import Params
+from components.train_model.identity import differences
+from components.train_model.launch import launch, node_rank
 from components.train_model.plot import plot_history
-from components.train_model.spec import STOPPED, Spec
-from model.errors import InputError
+from components.train_model.spec import Spec
+from components.train_model.weight_files import weight_files
 
 KIND = "model"
 
@@ -28,64 +27,80 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     Raises `InputError` on bad data, `StepStoppedError` after SIGTERM, `RuntimeError` where a training process failed.
     """
     transcripts = open_artifact(inputs["transcripts"], "transcripts")
+    inputs = {**inputs, **weight_files(params.data.weights)}
     config = params.config("extract", "model", "train")
+    if node_rank() != 0:
+        # Of several machines one writes the artifact; the others only compute.
+        folder = work_folder(work, "train_model", inputs, config)
+        launch(_write_spec(transcripts, params, folder, inputs, work), folder, params.runtime)
+        return
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
-        folder = work_folder(work, "train_model", inputs, {**config, "processes": params.runtime.processes})
-        spec = folder / "spec.json"
-        Spec(payload=transcripts.payload.resolve(), params=params, work=folder.resolve()).write(spec)
+        folder = work_folder(work, "train_model", inputs, config)
+        _mention_unfinished(folder, params)
+        spec = _write_spec(transcripts, params, folder, inputs, work)
         if not (folder / "result").is_dir():
-            _launch(spec, folder, params.runtime.processes)
-        result = folder / "result"
-        for name in ("config.json", "model.safetensors", "history.json"):
-            shutil.copy2(result / name, writer.payload / name)
-        shutil.copy2(transcripts.payload / "dataset.json", writer.payload / "dataset.json")
-        write_json(writer.payload / "params.json", config)
-        history = json.loads((result / "history.json").read_text(encoding="utf-8"))
-        plot_history(history, writer.payload / "loss.png")
-        writer.run["throughput"] = json.loads((result / "throughput.json").read_text(encoding="utf-8"))
+            launch(spec, folder, params.runtime)
+        _collect(folder / "result", transcripts, config, writer.payload, writer.run)
     # The artifact holds what counts. Kept, the result would be taken for that of a later run with other code.
     shutil.rmtree(folder)
 
 
-def _launch(spec: Path, folder: Path, processes: int) -> None:
-    """Run the workers to their end in processes of their own, so that every door trains in the same surroundings."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "components.train_model.worker", str(spec)]
-    environment = {
-        **THREADING,
-        **os.environ,
-        "PYTHONSAFEPATH": "1",
-        "OMP_NUM_THREADS": "1",  # the worker sets its own thread count
-        # Large buffers freed and mapped anew each step cost half as much again on a CPU.
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
-        # Stale keys of a shared store hang restarts after a rank was killed.
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-    }
-    for stale in (*folder.glob("error-*.json"), *folder.glob(STOPPED)):
-        stale.unlink()
-    with subprocess.Popen(command, env=environment) as process:
-        previous = signal.getsignal(signal.SIGTERM)
-        if _in_main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-        try:
-            status = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            if _in_main_thread():
-                signal.signal(signal.SIGTERM, previous)
-    errors = sorted(folder.glob("error-*.json"))
-    if errors:
-        raise InputError(**json.loads(errors[0].read_text(encoding="utf-8")))
-    if (folder / STOPPED).exists():
-        raise StepStoppedError(f"training was stopped; its state is in {folder}. The same command goes on from there.")
-    if status:
-        raise RuntimeError(f"a training process ended with status {status}; what it said stands above")
+def run_preflight(inputs: Mapping[str, Path], params: Params, work: Path) -> None:
+    """Compute the largest batches that the data can produce, and train nothing; raises what training would."""
+    transcripts = open_artifact(inputs["transcripts"], "transcripts")
+    inputs = {**inputs, **weight_files(params.data.weights)}
+    folder = work_folder(work, "train_model_preflight", inputs, params.config("extract", "model", "train"))
+    try:
+        launch(_write_spec(transcripts, params, folder, inputs, None), folder, params.runtime)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _in_main_thread() -> bool:
-    import threading
+def _write_spec(
+    transcripts: Artifact, params: Params, folder: Path, inputs: Mapping[str, Path], work: Path | None
+) -> Path:
+    """Write the workers' specification; without `work` it is that of a preflight."""
+    # Of each machine its own: all write the same into a folder that they share.
+    path = folder / f"spec-{node_rank()}.json"
+    Spec(
+        payload=transcripts.payload.resolve(),
+        params=params,
+        work=folder.resolve(),
+        inputs={name: digest_of(item) for name, item in sorted(inputs.items())},
+        logs=None if work is None else work.resolve() / "train_logs" / folder.name,
+        preflight_only=work is None,
+    ).write(path)
+    return path
 
-    return threading.current_thread() is threading.main_thread()
+
+def _collect(
+    result: Path, transcripts: Artifact, config: Mapping[str, Any], payload: Path, record: dict[str, Any]
+) -> None:
+    """Make the payload of what training left."""
+    for name in ("config.json", "model.safetensors", "history.json"):
+        shutil.copy2(result / name, payload / name)
+    for path in result.glob("origins*.json"):
+        shutil.copy2(path, payload / path.name)
+    shutil.copy2(transcripts.payload / "dataset.json", payload / "dataset.json")
+    write_json(payload / "params.json", dict(config))
+    history = json.loads((result / "history.json").read_text(encoding="utf-8"))
+    plot_history(history, payload / "loss.png")
+    resharded = json.loads((result / "resharded.json").read_text(encoding="utf-8"))
+    if resharded:
+        # Rounding and dropout changed with the number of processes: the bytes are those of this history.
+        write_json(payload / "resharded.json", resharded)
+    record["throughput"] = json.loads((result / "throughput.json").read_text(encoding="utf-8"))
+
+
+def _mention_unfinished(folder: Path, params: Params) -> None:
+    """Say which unfinished trainings lie beside this one, and how their parameters differ: a slip shows early."""
+    if (folder / "checkpoints").is_dir():
+        return
+    now = params.config("extract", "model", "train")
+    for spec in sorted(folder.parent.glob("*/spec-0.json")):
+        if spec.parent != folder and (spec.parent / "checkpoints").is_dir():
+            before = Spec.read(spec).params.config("extract", "model", "train")
+            changed = "; ".join(differences(before, now)) or "other input data or weights"
+            print(
+                f"note: an unfinished training lies in {spec.parent}; this is another one ({changed})", file=sys.stderr
+            )

@@ -9,16 +9,26 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from components.artifacts import write_json
 from components.harness import EXIT_STOPPED
+from components.params import Params
+from components.train_model.checkpoint import find_newest
 from components.train_model.data import TranscriptData, read_dataset_facts
 from components.train_model.loop import Preempted, Trainer
 from components.train_model.network import build_config
+from components.train_model.parallel import load_state
+from components.train_model.preflight import preflight
 from components.train_model.spec import STOPPED, Spec
+from components.train_model.tower_cache import fill_caches
+from components.train_model.towers import add_adapters, check_recipe, load_initial_weights
+from components.train_model.trackers import open_trackers
+from components.train_model.weight_files import weight_files
+from model.adapters import merge_lora
 from model.errors import InputError
 from model.isoformer import IsoFormer
 from model.weights import save_model
@@ -29,39 +39,82 @@ EXIT_INPUT_ERROR = 2
 def train(spec: Spec) -> None:
     """Train as specified and write model, history and throughput to `work/result`."""
     recipe, runtime = spec.params.train, spec.params.runtime
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    device = _device(runtime.device)
-    if ranks > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    threads = runtime.threads or os.cpu_count() or 1
-    torch.set_num_threads(max(1, threads // ranks))
-    # Some CUDA kernels have no deterministic form; on a CPU all that are used here do.
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    facts = read_dataset_facts(spec.payload)
-    config = build_config(spec.params, facts)
+    device, ranks = _start(spec.params)
+    rank = dist.get_rank() if ranks > 1 else 0
+    config = build_config(spec.params, read_dataset_facts(spec.payload))
     torch.manual_seed(recipe.seed)
     model = IsoFormer(config)
-    train_data = TranscriptData(spec.payload, config, "train")
-    valid_data = TranscriptData(spec.payload, config, "valid")
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        count = sum(p.numel() for p in model.parameters())
-        print(
-            f"{config.name}: {count:,} parameters; {len(train_data):,} training and {len(valid_data):,} validation "
-            f"transcripts; {ranks} process(es) on {device.type}",
-            flush=True,
-        )
-    trainer = Trainer(model, train_data, valid_data, recipe, spec.work, device)
-    trainer.run()
-    if trainer.rank == 0:
-        _write_result(trainer, spec.work)
+    check_recipe(model, recipe, runtime)
+    load_initial_weights(model, spec.params.data.weights)
+    add_adapters(model, recipe, weights_given=bool(weight_files(spec.params.data.weights)))
+    cluster_bp = recipe.tss_cluster_bp
+    train_data = TranscriptData(spec.payload, config, "train", tss_cluster_bp=cluster_bp)
+    # Early stopping must not read the genes that calibrate intervals.
+    valid_data = TranscriptData(
+        spec.payload, config, "valid", tss_cluster_bp=cluster_bp, calibration_share=recipe.calibration_share
+    )
+    if rank == 0:
+        _describe(model, train_data, valid_data, spec.params, device, ranks)
+    caches = fill_caches(model, recipe, runtime, spec.work, [train_data, valid_data], rank, ranks, device)
+    trainer = Trainer(model, train_data, valid_data, recipe, runtime, spec.work, device, _identity(spec, ranks), caches)
+    if runtime.preflight or spec.preflight_only:
+        preflight(trainer)
+    if not spec.preflight_only:
+        if rank == 0 and spec.logs is not None:
+            trainer.trackers = open_trackers(runtime.trackers, spec.logs, spec.params.config("model", "train"))
+        trainer.run()
+        for tracker in trainer.trackers:
+            tracker.close()
+        if rank == 0:
+            _write_result(trainer, model, spec.work)
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
-def _write_result(trainer: Trainer, work: Path) -> None:
-    from components.train_model.checkpoint import load_newest
+def _start(params: Params) -> tuple[torch.device, int]:
+    """Join the other ranks, and set threads and determinism."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    device = _device(params.runtime.device)
+    if ranks > 1 or params.runtime.sharding == "fsdp":
+        for key, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0")):
+            os.environ.setdefault(key, value)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    threads = params.runtime.threads or os.cpu_count() or 1
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, threads // local_ranks))
+    # Some CUDA kernels have no deterministic form; on a CPU all that are used here do.
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    return device, ranks
 
-    best = load_newest(work / "best")
+
+def _describe(
+    model: IsoFormer, train: TranscriptData, valid: TranscriptData, params: Params, device: torch.device, ranks: int
+) -> None:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(
+        f"{model.config.name}: {count:,} parameters; {len(train):,} training and {len(valid):,} validation "
+        f"transcripts; {ranks} process(es) on {device.type}",
+        flush=True,
+    )
+    if params.train.tss_cluster_bp:
+        windows = len(set(train.window_key.tolist()))
+        print(f"inexact: start sites within {params.train.tss_cluster_bp} bp share one of {windows:,} windows")
+
+
+def _identity(spec: Spec, ranks: int) -> dict[str, Any]:
+    """What a checkpoint of this run belongs to."""
+    return {
+        "inputs": dict(spec.inputs),
+        "config": spec.params.config("extract", "model", "train"),
+        "processes": ranks,
+        "sharding": spec.params.runtime.sharding,
+        "environment": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+    }
+
+
+def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
+    best = find_newest(work / "best")
     if best is None:
         raise InputError(
             where=str(work),
@@ -69,22 +122,25 @@ def _write_result(trainer: Trainer, work: Path) -> None:
             found="none",
             fix="Delete the work folder and run again.",
         )
-    trainer.model.load_state_dict(best[1]["model"])
+    whole = IsoFormer(model.config) if trainer.parallel.sharded else model
+    if whole is not model:
+        add_adapters(whole, trainer.recipe, weights_given=True)
+        whole.origins = model.origins
+    load_state(whole, best.tensors("model"))
+    merge_lora(whole)
     staging = work / ".result.partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
-    save_model(trainer.model, staging)
+    save_model(whole.float(), staging)
     write_json(staging / "history.json", trainer.progress.history)
-    seconds = max(trainer.seconds, 1e-9)
-    write_json(
-        staging / "throughput.json",
-        {
-            "transcripts": trainer.computed_transcripts,
-            "seconds": round(seconds, 3),
-            "transcripts_per_second": round(trainer.computed_transcripts / seconds, 2),
-            "processes": trainer.ranks,
-        },
-    )
+    write_json(staging / "resharded.json", trainer.progress.resharded)
+    figures = {name: float(f"{value:.6g}") for name, value in trainer.meter.figures(trainer.loader.stalled_s).items()}
+    counted = {
+        "transcripts": trainer.meter.total.transcripts,
+        "seconds": round(trainer.meter.seconds, 3),
+        "processes": trainer.ranks,
+    }
+    write_json(staging / "throughput.json", counted | figures)
     shutil.rmtree(work / "result", ignore_errors=True)
     staging.rename(work / "result")
 
@@ -104,11 +160,14 @@ def _device(name: str) -> torch.device:
 def main() -> int:
     """Entry point of a rank."""
     spec = Spec.read(Path(sys.argv[1]))
+    error_file = spec.work / f"error-{os.environ.get('RANK', '0')}.json"
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and list(spec.work.glob("error-*.json")):
+        return EXIT_INPUT_ERROR  # bad input stays bad, however often it is tried
     try:
         train(spec)
     except InputError as error:
         facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
-        write_json(spec.work / f"error-{os.environ.get('RANK', '0')}.json", facts)
+        write_json(error_file, facts)
         return EXIT_INPUT_ERROR
     except Preempted as stop:
         # Under torchrun the statuses of ranks are lost: the step looks for this file.

@@ -29,7 +29,8 @@ class WindowBatchNorm(nn.Module):
 
     def __init__(self, channels: int, *, frozen: bool) -> None:
         super().__init__()
-        self.frozen = frozen
+        # `frozen` may be set for a while, where a tower is not trained; the configuration's choice stays known.
+        self.frozen = self.frozen_by_config = frozen
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))

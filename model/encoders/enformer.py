@@ -14,14 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from model.config import EnformerConfig
+from model.config import STEM_KERNEL, TOWER_KERNEL, EnformerConfig
 from model.encoders.batch_norm import WindowBatchNorm, window_shares
 from model.encoders.positions import positional_features
 from model.encoders.rotary_encoder import initialise_linear
 
 GELU_SLOPE = 1.702
 LAYER_NORM_EPSILON = 1e-5
-STEM_KERNEL, TOWER_KERNEL = 15, 5
 
 
 class Enformer(nn.Module):

@@ -38,7 +38,8 @@ def test_the_same_run_again_gives_the_same_bytes(
     run({"transcripts": transcripts}, sanity_params, tmp_path / "model", tmp_path / "work")
     assert digest_of(tmp_path / "model") == digest_of(model)
     # A finished run leaves nothing that a later one, with changed code, could take for its own.
-    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
+    assert list((tmp_path / "work" / "train_model").iterdir()) == []
+    assert len(list((tmp_path / "work" / "train_logs").glob("*/events.out.tfevents.*"))) == 1
     with pytest.raises(AlreadyComplete):
         run({"transcripts": transcripts}, sanity_params, tmp_path / "model", tmp_path / "work")
 
