@@ -12,9 +12,9 @@ from serving.schema import Interval, IntervalMethod
 
 
 class Intervals:
-    """Intervals of each tissue: a prediction of log1p TPM plus or minus the half-width that intervals.json holds (docs/evaluation.md).
+    """Intervals of each tissue: a prediction of log1p TPM plus or minus the tissue's half-width.
 
-    Raises `InputError` where the record does not fit the model's tissues.
+    `record` is intervals.json (docs/evaluation.md). Raises `InputError` where it does not fit the model's tissues.
     """
 
     def __init__(self, record: Mapping[str, Any], tissues: Sequence[str]) -> None:
