@@ -122,19 +122,26 @@ def make_package(source: Path, items: list[dict[str, str]]) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A server's address and the process ids of its session."""
+    """A server's address and its process."""
 
     address: str
     process: subprocess.Popen[bytes]
 
     def resident_mib(self) -> float:
-        """Resident memory of all processes of the server's session."""
-        total = 0
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError, ValueError):
-                if folder.name.isdigit() and os.getsid(int(folder.name)) == self.process.pid:
-                    total += int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return total / 2**20
+        """Resident memory of the server and its workers."""
+        pages = 0
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
+            with contextlib.suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _descendants(parent: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for pid in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
+            found += [pid, *_descendants(pid)]
+    return found
 
 
 @contextlib.contextmanager
@@ -174,8 +181,10 @@ def served(service: str, folder: Path, environment: dict[str, str], log: Path) -
                 raise RuntimeError(log.read_text()[-2000:])
             yield Running(address, process)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # BentoML's workers have sessions of their own.
+            for pid in (*_descendants(process.pid), process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def capacity(name: str, url: str, bodies: list[bytes], start: float, p99_ms: float, seconds: float) -> Level:

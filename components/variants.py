@@ -7,7 +7,9 @@ Consequences are terms of the Sequence Ontology, named as Ensembl VEP names them
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,7 @@ _VARIANT = re.compile(r"([^:\s]{1,100}):([0-9,]{1,15}):([ACGTacgt]*|-):([ACGTacg
 _SITE_BP = 2
 _REGION_EXONIC_BP, _REGION_INTRONIC_BP = 3, 8
 _CODON = 3
+_INCOMPLETE_START = {"cds_start_nf", "mrna_start_nf", "phase_skipped"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,24 @@ class Locus:
     protein: str | None
     mitochondrial: bool
     complete_start: bool
+
+
+def locus_of(field: Callable[[str], Any]) -> Locus:
+    """The locus of a transcript whose fields, named as in transcripts.parquet, `field` returns."""
+    exons = zip(field("exon_starts"), field("exon_ends"), strict=True)
+    reasons = set(field("reasons"))
+    return Locus(
+        contig=field("contig"),
+        strand=field("strand"),
+        tss=field("tss"),
+        window=(field("window_start"), field("window_end")),
+        exons=tuple((int(start), int(end)) for start, end in exons),
+        cds=(field("cds_start"), field("cds_end")) if field("cds_start") >= 0 else None,
+        phase=max(field("cds_phase"), 0),
+        protein=field("protein"),
+        mitochondrial="mitochondrial_code" in reasons,
+        complete_start=not _INCOMPLETE_START & reasons,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,6 +29,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
+    "predict": ("pipelines.commands.predict", "Predict every transcript of an annotation, without a server."),
+    "score-variants": ("pipelines.commands.predict", "Compare predicted effects of variants with measured ones."),
     "registry": ("pipelines.commands.registry", "Versions of models, and who is champion."),
     "keys": ("pipelines.commands.keys", "Make the keys by which packaged models are signed."),
     "pretrain-language": ("pipelines.commands.pretrain", "Pre-train a token encoder on a FASTA file."),

@@ -12,37 +12,43 @@ from serving.schema import Interval, IntervalMethod
 
 
 class Intervals:
-    """Intervals of each tissue: a prediction of log1p TPM ± the tissue's half-width; none where it has no half-width.
+    """Intervals of each tissue: a prediction of log1p TPM plus or minus the tissue's half-width.
 
-    `record` is intervals.json of the evaluation (docs/evaluation.md). Raises `InputError` where it does not fit the
-    model's tissues.
+    `record` is intervals.json (docs/evaluation.md). Raises `InputError` where it does not fit the model's tissues.
     """
 
     def __init__(self, record: Mapping[str, Any], tissues: Sequence[str]) -> None:
-        self.described = IntervalMethod(
-            method=str(record["method"]), coverage=float(record["level"]), unit=str(record["coverage"])
-        )
-        widths = record["half_width"]
-        # A package lists tissues in its own order.
-        if set(widths) != set(tissues):
+        half_width = record["half_width"]
+        if set(half_width) != set(tissues):
             raise InputError(
                 where="package/intervals.json",
                 expected="intervals of the model's tissues",
-                found=f"{len(widths)} tissues, {len(set(widths) - set(tissues))} of them others",
+                found=f"{len(half_width)} other tissues",
                 fix="Evaluate the model again, then package it.",
             )
-        # null: too few calibration genes for the level.
-        given = [widths[tissue] for tissue in tissues]
-        self._half_width = np.array([np.nan if width is None else width for width in given], dtype=np.float64)
+        self.described = IntervalMethod(
+            method=str(record["method"]),
+            level=float(record["level"]),
+            coverage=str(record["coverage"]),
+            test_coverage=record.get("test_coverage", {}).get("per_gene"),
+        )
+        # A tissue with too few calibration genes for the level has none.
+        values = [half_width[tissue] for tissue in tissues]
+        self._half_width = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        self._floor = float(record.get("lower_bound", 0.0))
 
     def around(self, log1p_tpm: np.ndarray) -> list[Interval | None]:
-        """The interval of each tissue around predictions (tissues,); never below 0 TPM."""
-        low = np.maximum(log1p_tpm - self._half_width, 0.0)
-        high = np.maximum(log1p_tpm + self._half_width, 0.0)
-        columns = zip(low, high, np.expm1(low), np.expm1(high), strict=True)
+        """The interval of each tissue around predictions (tissues,), None where it has none."""
+        low = np.maximum(log1p_tpm - self._half_width, self._floor)
+        high = np.maximum(log1p_tpm + self._half_width, self._floor)
         return [
             None
-            if np.isnan(a)
-            else Interval(low_log1p_tpm=float(a), high_log1p_tpm=float(b), low_tpm=float(c), high_tpm=float(d))
-            for a, b, c, d in columns
+            if np.isnan(width)
+            else Interval(
+                low_log1p_tpm=float(start),
+                high_log1p_tpm=float(end),
+                low_tpm=float(np.expm1(start)),
+                high_tpm=float(np.expm1(end)),
+            )
+            for start, end, width in zip(low, high, self._half_width, strict=True)
         ]

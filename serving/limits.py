@@ -83,7 +83,8 @@ class Gate:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_body_bytes():
-                raise HTTPException(413, self._too_large())
+                # What is left of the body is not read, so the connection cannot be used again.
+                raise HTTPException(413, self._too_large(), {"connection": "close"})
             return message
 
         async def guarded_send(message: Message) -> None:
@@ -147,7 +148,7 @@ async def _refuse(send: Send, status: int, error: str, request_id: str) -> None:
         {
             "type": "http.response.start",
             "status": status,
-            # What is left of the body is not read: the connection cannot be used again.
+            # As above: the body was not read.
             "headers": [
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),

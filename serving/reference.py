@@ -10,7 +10,7 @@ import numpy as np
 
 from components.artifacts import open_artifact
 from components.sequences import Genome
-from components.variants import Locus
+from components.variants import Locus, locus_of
 from model.batch import TranscriptInput
 from model.config import IsoFormerConfig
 from model.errors import InputError
@@ -21,7 +21,6 @@ _COLUMNS = [
     *("transcript_id", "gene_id", "gene_name", "transcript_type", "contig", "strand", "tss", "window_start"),
     *("window_end", "exon_starts", "exon_ends", "rna", "cds_start", "cds_end", "cds_phase", "protein", "reasons"),
 ]
-_INCOMPLETE_START = {"cds_start_nf", "mrna_start_nf", "phase_skipped"}
 MAX_LISTED = 200
 
 
@@ -90,20 +89,7 @@ class Reference:
 
     def locus(self, name: str, index: int) -> Locus:
         """Where a transcript lies, for applying variants; raises `BadItemError` for item `index`."""
-        record = self._record(name, index)
-        has_cds = record["cds_start"] >= 0
-        return Locus(
-            contig=record["contig"],
-            strand=record["strand"],
-            tss=record["tss"],
-            window=(record["window_start"], record["window_end"]),
-            exons=tuple(zip(record["exon_starts"], record["exon_ends"], strict=True)),
-            cds=(record["cds_start"], record["cds_end"]) if has_cds else None,
-            phase=max(record["cds_phase"], 0),
-            protein=record["protein"],
-            mitochondrial="mitochondrial_code" in record["reasons"],
-            complete_start=not _INCOMPLETE_START & set(record["reasons"]),
-        )
+        return locus_of(self._record(name, index).__getitem__)
 
     def _record(self, name: str, index: int) -> dict[str, Any]:
         row = self._row_of_id.get(name)

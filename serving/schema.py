@@ -60,7 +60,7 @@ class PredictRequest(Request):
 
 
 class Interval(Strict):
-    """Where the measured value is expected to lie, with the coverage that `PredictAnswer.intervals` tells."""
+    """Where the measured value is expected to lie, with the level that `PredictAnswer.intervals` tells."""
 
     low_log1p_tpm: float
     high_log1p_tpm: float
@@ -71,7 +71,7 @@ class Interval(Strict):
 class TissueExpression(Strict):
     """Predicted expression in one tissue; `tpm` = exp(log1p_tpm) − 1, at least 0.
 
-    `interval` is null where the model has no calibrated interval for the tissue.
+    `interval` is null where there was too little to calibrate it with.
     """
 
     tissue: str
@@ -81,11 +81,15 @@ class TissueExpression(Strict):
 
 
 class IntervalMethod(Strict):
-    """How intervals were calibrated: `coverage` of them (a share) hold the measured value, `unit` says of what."""
+    """How intervals were calibrated: with `level` as target share, counted as `coverage` says ("per gene").
+
+    `test_coverage`: the share of the test split that they held.
+    """
 
     method: str
-    coverage: float
-    unit: str
+    level: float
+    coverage: str
+    test_coverage: float | None = None
 
 
 class Note(Strict):

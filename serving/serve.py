@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from components.registry import Registry
 from model.errors import InputError
 
 _DRAIN_S = 30.0
+# A server that the kernel kills again and again is out of memory for good: then we end too, with its status.
+_RESTARTS = 3
+_RESTART_WINDOW_S = 60.0
 
 
 def main(
@@ -117,21 +122,38 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], home: str) -> int:
-    with subprocess.Popen(command, env=environment, cwd=home, start_new_session=True) as process:
+    """Run the server until it ends or we are told to; one that was killed from outside is started anew."""
+    asked_to_end = False
+    started_at: list[float] = []
+    while True:
+        started_at = [moment for moment in started_at if time.monotonic() - moment < _RESTART_WINDOW_S]
+        started_at.append(time.monotonic())
+        with subprocess.Popen(command, env=environment, cwd=home, start_new_session=True) as process:
 
-        def end(*_: Any) -> None:
-            process.terminate()
-
-        previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            status = process.wait()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            if process.poll() is None:
+            def end(*_: Any, process: subprocess.Popen[bytes] = process) -> None:
+                nonlocal asked_to_end
+                asked_to_end = True
                 process.terminate()
-                try:
-                    process.wait(_DRAIN_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-    return 0 if status in (0, -signal.SIGTERM) else status
+
+            status = _wait(process, end)
+        killed = status < 0 and not asked_to_end
+        if not killed or len(started_at) > _RESTARTS:
+            return 0 if asked_to_end and status in (0, -signal.SIGTERM) else status
+        name = signal.Signals(-status).name
+        print(f"the server was killed ({name}); starting it anew", file=sys.stderr, flush=True)
+
+
+def _wait(process: subprocess.Popen[bytes], end: Callable[..., None]) -> int:
+    """Wait for the server, passing SIGTERM and SIGINT on; whatever ends the waiting ends the server."""
+    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_DRAIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -7,6 +7,9 @@ validation.
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from typing import Any
 
 import bentoml
@@ -17,6 +20,7 @@ from serving.app import build_app
 from serving.limits import Gate
 from serving.server import Server
 
+_PR_SET_PDEATHSIG = 1
 _server = Server()
 
 
@@ -39,9 +43,19 @@ class UntimedService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of a worker process."""
+        _end_with_parent()
         app: Any = super().to_asgi(is_main)
         app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not TimeoutMiddleware]
         return app
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM when BentoML's parent process dies: its workers have sessions of their own.
+
+    Without it a worker whose parent was killed keeps the port and goes on answering, and nobody can stop it by name.
+    """
+    if sys.platform == "linux" and "_bentoml_impl.worker.service" in sys.orig_argv:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 service = bentoml.service(

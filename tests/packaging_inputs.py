@@ -113,8 +113,6 @@ def write_evaluation(out: Path, transcripts: Path, model: Path, *, blessed: bool
     figure = {"low": r2 - 0.1, "value": r2, "high": r2 + 0.1}
     with write_artifact(out, kind="evaluation", inputs=inputs, config={"r2": r2, "blessed": blessed}) as writer:
         write_json(writer.payload / "metrics.json", {"model": {"r2": figure, "spearman": figure, "per_tissue": {}}})
-        # The first tissue had too few calibration genes.
-        widths = [None, *(0.5 + 0.25 * column for column in range(1, len(TISSUES)))]
         write_json(
             writer.payload / "intervals.json",
             {
@@ -123,7 +121,10 @@ def write_evaluation(out: Path, transcripts: Path, model: Path, *, blessed: bool
                 "level": 0.9,
                 "coverage": "per gene",
                 "unit": "log1p TPM",
-                "half_width": dict(zip(TISSUES, widths, strict=True)),
+                "lower_bound": 0.0,
+                # The last tissue has too few calibration genes.
+                "half_width": dict(zip(TISSUES, (0.5, 0.75, None), strict=True)),
+                "test_coverage": {"per_gene": 0.91, "per_transcript": 0.9},
             },
         )
         write_json(

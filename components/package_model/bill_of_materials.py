@@ -60,15 +60,14 @@ def _library(name: str, version: str) -> dict[str, Any]:
 def _licence(name: str) -> str:
     """What a distribution says of its licence: the SPDX expression, the short name, or the classifiers."""
     try:
-        metadata = distribution(name).metadata
+        metadata = distribution(name).metadata.json
     except PackageNotFoundError:
         return ""
-    expression, text = metadata.get("License-Expression"), metadata.get("License")
-    if expression:
+    if expression := metadata.get("license_expression"):
         return str(expression)
-    classified = [
-        str(line).rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if "License ::" in str(line)
-    ]
+    classifiers = metadata.get("classifier") or []
+    classified = [str(line).rpartition(" :: ")[2] for line in classifiers if "License ::" in str(line)]
     if classified:
         return "; ".join(classified)
-    return str(text).strip() if text and len(str(text)) <= _NAME_LENGTH else ""
+    text = str(metadata.get("license") or "").strip()
+    return text if len(text) <= _NAME_LENGTH else ""

@@ -65,7 +65,7 @@ function tableRows(items, order) {
 function csvOf(answer, names) {
   // A cell that a spreadsheet would take for a formula gets a quote in front.
   const quoted = (value) => `"${String(value).replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
-  const head = "transcript,tissue,log1p_tpm,tpm,low_tpm,high_tpm,coverage,model,model_digest,simulated";
+  const head = "transcript,tissue,log1p_tpm,tpm,low_tpm,high_tpm,level,model,model_digest,simulated";
   const from = answer.provenance;
   const lines = answer.items.flatMap((item, place) =>
     item.expression.map((entry) =>
@@ -76,7 +76,7 @@ function csvOf(answer, names) {
         entry.tpm,
         entry.interval ? entry.interval.low_tpm : "",
         entry.interval ? entry.interval.high_tpm : "",
-        answer.intervals ? answer.intervals.coverage : "",
+        answer.intervals ? answer.intervals.level : "",
         from.version,
         from.model_digest,
         from.simulated,

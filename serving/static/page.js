@@ -102,8 +102,8 @@ function show(answer, names) {
   byId("simulated").hidden = !answer.provenance.simulated;
   const intervals = answer.intervals;
   byId("method").textContent = intervals
-    ? `In brackets: where the measured value is expected in ${Math.round(100 * intervals.coverage)} % of cases ` +
-      `(${intervals.method}, ${intervals.unit}).`
+    ? `In brackets: where the measured value is expected in ${Math.round(100 * intervals.level)} % of cases, counted ` +
+      `${intervals.coverage} (${intervals.method}).`
     : "This model has no calibrated intervals.";
   byId("caption").textContent = "Transcripts per million (TPM); bars show log1p TPM on one scale.";
   const several = names.length > 1;

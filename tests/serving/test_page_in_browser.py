@@ -7,21 +7,13 @@ import json
 import os
 import re
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from packaging_inputs import TISSUES, Packaged
-
-from serving.app import build_app
-from serving.limits import Gate
-from serving.server import Server
+from running_server import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -31,25 +23,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="!!! no chromium here: the page is NOT tested in a browser"),
 ]
-
-
-@contextmanager
-def serving(**settings: Any) -> Iterator[str]:
-    """The application behind uvicorn on a free loopback port."""
-    with pytest.MonkeyPatch.context() as monkeypatch, socket.socket() as listening:
-        for name, value in settings.items():
-            monkeypatch.setenv(f"ISOFORMER_SERVE_{name.upper()}", str(value))
-        listening.bind(("127.0.0.1", 0))
-        state = Server()
-        app = Gate(build_app(state), max_body_bytes=lambda: state.settings.max_body_bytes)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        while state.not_ready == "starting":
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +83,7 @@ def test_isoforms_of_a_gene_are_compared_with_the_keyboard_alone(page: Page, tmp
     expect(page.locator("#columns th")).to_have_text(["Tissue", "SIMT00000000004.1", "SIMT00000000005.2"])
     expect(page.locator("#answer-title")).to_be_focused()
     expect(page.locator("#simulated")).to_be_visible()
-    assert page.locator("#rows svg .whisker").count() == 3 * 2 * len(TISSUES)
+    assert page.locator("#rows svg .whisker").count() == 3 * 2 * (len(TISSUES) - 1)
     screenshot(page, "compare")
     with page.expect_download() as caught:
         page.click("#download")
@@ -120,7 +93,9 @@ def test_isoforms_of_a_gene_are_compared_with_the_keyboard_alone(page: Page, tmp
         records = list(csv.DictReader(handle))
     assert len(records) == 2 * len(TISSUES)
     assert {record["tissue"] for record in records} == set(TISSUES)
-    assert all(float(record["low_tpm"]) <= float(record["tpm"]) <= float(record["high_tpm"]) for record in records)
+    with_interval = [record for record in records if record["low_tpm"]]
+    assert len(with_interval) == 2 * (len(TISSUES) - 1)
+    assert all(float(one["low_tpm"]) <= float(one["tpm"]) <= float(one["high_tpm"]) for one in with_interval)
 
 
 def test_a_pasted_fasta_is_predicted_as_the_endpoint_does_and_sorted(page: Page, address: str) -> None:

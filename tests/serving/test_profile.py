@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaging_inputs import Packaged
+from packaging_inputs import TISSUES, Packaged
 from starlette.testclient import TestClient
 
 from components.package_model.bento import seal
@@ -23,14 +23,14 @@ def predict(client: TestClient, *items: Any) -> Any:
 
 def test_every_prediction_has_its_tissues_interval(client: TestClient) -> None:
     answer = predict(client, {"rna": "ACGT" * 40})
-    assert answer["intervals"] == {"method": "split conformal prediction", "coverage": 0.9, "unit": "per gene"}
-    for column, entry in enumerate(answer["items"][0]["expression"]):
-        interval, offset = entry["interval"], 0.5 + 0.25 * column
-        if column == 0:
-            assert interval is None
-            continue
-        assert interval["low_log1p_tpm"] == pytest.approx(max(entry["log1p_tpm"] - offset, 0))
-        assert interval["high_log1p_tpm"] == pytest.approx(max(entry["log1p_tpm"] + offset, 0))
+    expected = {"method": "split conformal prediction", "level": 0.9, "coverage": "per gene", "test_coverage": 0.91}
+    assert answer["intervals"] == expected
+    *calibrated, last = answer["items"][0]["expression"]
+    assert last["interval"] is None
+    for width, entry in zip((0.5, 0.75), calibrated, strict=True):
+        interval = entry["interval"]
+        assert interval["low_log1p_tpm"] == pytest.approx(max(entry["log1p_tpm"] - width, 0))
+        assert interval["high_log1p_tpm"] == pytest.approx(max(entry["log1p_tpm"] + width, 0))
         assert interval["low_tpm"] == pytest.approx(np.expm1(interval["low_log1p_tpm"]))
         assert interval["high_tpm"] == pytest.approx(np.expm1(interval["high_log1p_tpm"]))
 
@@ -39,7 +39,7 @@ def test_a_package_without_intervals_answers_null_and_one_of_other_tissues_stays
     package = source / "package"
     about = json.loads((package / "about.json").read_text())
     record = json.loads((package / "intervals.json").read_text())
-    (package / "intervals.json").write_text(json.dumps({**record, "half_width": {"Moon": 1.0}}))
+    (package / "intervals.json").write_text(json.dumps({**record, "half_width": {TISSUES[0]: 0.5}}))
     seal(source, about)
     client = start(package=package)
     assert "intervals of the model's tissues" in client.get("/v1/model").json()["error"]
