@@ -13,6 +13,9 @@ CONTAINER ?= podman
 BASE ?=
 IMAGES ?= localhost/isoformer
 TAG ?= $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo worktree)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# More options of the build, e.g. --volume for certificates.
+BUILD_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -28,18 +31,23 @@ demo: install
 	$(BIN)/isoformer demo $(if $(DATA),--data "$(DATA)")
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not containers"
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not containers"
 
 # The same steps by DVC: fabricated data unless data.folder of params.yaml names your own (then: make repro TARGET=package-model).
 repro: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(TARGET)
 
+# Equal inputs give equal layers: files carry the time of the commit (podman, buildah; Docker with BuildKit reads
+# SOURCE_DATE_EPOCH).
+images: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
 images:
 	for target in data train package serve; do \
-	  $(CONTAINER) build --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg REVISION="$(TAG)" \
+	  $(CONTAINER) build $(if $(filter podman buildah,$(notdir $(CONTAINER))),--timestamp $$SOURCE_DATE_EPOCH) \
+	    --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg TORCH="$(TORCH)" \
+	    --build-arg REVISION="$(TAG)" --build-arg VERSION="$(VERSION)" $(BUILD_OPTIONS) \
 	    -f components/Dockerfile -t $(IMAGES)-$$target:$(TAG) . ; \
 	done
 

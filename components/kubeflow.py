@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import MANIFEST, PAYLOAD
+from components.champion import find_champion
 from components.children import end_with_owner
 from components.harness import EXIT_STOPPED, StepStoppedError, reason_of, run_step
+from components.optional_data import find_optional_data
 from components.params import Params
 from components.raw_data import find_raw_data, find_truth
 from components.run_notes import RUN_VARIABLE, note
@@ -38,9 +40,9 @@ def run_component(
     """Run a step in its pod.
 
     `inputs["raw"]` is the folder of the raw files, all others are artifacts: with a model among them, only the truth
-    about simulated data is looked for in it. `params` is `Params.to_json`; `registry` beats
-    package.registry. `pages` are files of the payload that the run's page shows. Bad input ends the process with one
-    line and status 2.
+    about simulated data is looked for in it, and the champion in the registry; with a validation, what a user may
+    give beside the raw files too. `params` is `Params.to_json`; `registry` beats package.registry. `pages` are files of
+    the payload that the run's page shows. Bad input ends the process with one line and status 2.
     """
     end_with_owner()
     tree = Params.from_json(params)
@@ -56,7 +58,9 @@ def run_component(
         paths = {key: Path(artifact.path) for key, artifact in inputs.items() if key != "raw"}
         if "raw" in inputs:
             raw = Path(inputs["raw"].path)
-            paths |= find_truth(raw, paths["transcripts"]) if "model" in paths else find_raw_data(raw, tree.data)
+            if "validation" in paths:
+                paths |= find_optional_data(raw, tree.data)
+            paths |= _beside(tree, raw, paths, Path(work_root)) if "model" in paths else find_raw_data(raw, tree.data)
         run_step(name, inputs=paths, params=tree, out=place, work=Path(work_root), through="kfp")
     except StepStoppedError as stop:
         note(notes, name, "stopped", reason=str(stop))
@@ -89,6 +93,14 @@ def write_summary(
     Path(summary.path).write_text(as_markdown(told), encoding="utf-8")
     Path(page.path).write_text(as_html(told), encoding="utf-8")
     print(f"run {told.state}: {told.cause or 'every step ended well'}", file=sys.stderr, flush=True)
+
+
+def _beside(tree: Params, raw: Path, paths: Mapping[str, Path], work: Path) -> dict[str, Path]:
+    """What an evaluation finds by itself: the truth about simulated data, and the registry's champion."""
+    found = find_truth(raw, paths["transcripts"])
+    if tree.evaluate.champion:
+        found |= find_champion(tree.package.registry, paths["model"], work)
+    return found
 
 
 def _describe(out: dsl.Artifact, place: Path) -> None:

@@ -3,6 +3,7 @@
 Layout below the root::
 
     versions/<version>/record.json              written last and exclusively: a version exists once its record does
+    versions/<version>/signature.json           of its package, where it was signed
     versions/<version>/<payload digest>/...     the files of the packaged model
     promotions/000001.json                      numbered, each created exclusively; the newest names the champion
 
@@ -17,7 +18,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from components.artifacts import canonical_json, sha256_file
 from model.errors import InputError
 
 RECORD_SCHEMA_VERSION = 1
+SIGNATURE = "signature.json"
 Record = dict[str, Any]
 Records = list[Record]
 _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
@@ -46,8 +48,8 @@ class Registry:
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
         self._local = "file" in (self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,))
 
-    def register(self, record: Mapping[str, Any], payload: Path) -> str:
-        """Store the files of `payload` and then the record; returns the version's name.
+    def register(self, record: Mapping[str, Any], payload: Path, *, signature: bytes | None = None) -> str:
+        """Store the files of `payload`, the signature, and then the record; returns the version's name.
 
         `record` must hold `model_digest`, `package_digest` and `payload_digest`. A version that is there already stays
         as it is.
@@ -61,8 +63,12 @@ class Registry:
             name = file.relative_to(payload).as_posix()
             self._put(file, self._path("versions", version, record["payload_digest"], name))
             files.append({"path": name, "size": file.stat().st_size, "sha256": sha256_file(file)})
+        if signature is not None:
+            # Whoever lost the race to another writer keeps the other's, of the same files.
+            self._create(self._path("versions", version, SIGNATURE), signature)
         full = {
             **record,
+            "signed": signature is not None,
             "schema_version": RECORD_SCHEMA_VERSION,
             "version": version,
             "registered": _now(),
@@ -160,12 +166,17 @@ class Registry:
         promoted = self._append(decide)
         return promoted if promoted is not None else self._standing()
 
-    def fetch(self, version: str, cache: Path) -> Path:
-        """A local folder with the verified files of a version: the registry's own, or a copy below `cache`."""
+    def fetch(self, version: str, cache: Path, *, names: Collection[str] | None = None) -> Path:
+        """A local folder with the verified files of a version: the registry's own, or a copy below `cache`.
+
+        `names`: only these, of those that there are.
+        """
         record = self.show(version)
         source = self._path("versions", record["version"], record["payload_digest"])
         folder = Path(source) if self._local else cache / record["version"] / record["payload_digest"]
         for entry in record["files"]:
+            if names is not None and entry["path"] not in names:
+                continue
             file = folder / entry["path"]
             if not self._local and not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -180,6 +191,19 @@ class Registry:
                     fix="The registry or its copy is damaged: delete this file's folder and package the model again.",
                 )
         return folder
+
+    def fetch_signature(self, version: str, cache: Path) -> Path | None:
+        """A local file with the signature of a version, None where it was not signed."""
+        name = self.resolve(version)
+        place = self._path("versions", name, SIGNATURE)
+        if self._local:
+            return Path(place) if Path(place).is_file() else None
+        if not self._fs.exists(place):
+            return None
+        copy = cache / name / SIGNATURE
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(self._fs.cat_file(place))
+        return copy
 
     def _append(self, decide: Callable[[Records], Record | None]) -> Record | None:
         """Create the next-numbered promotion that `decide` makes of the history; decide again when it is lost."""

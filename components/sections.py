@@ -30,13 +30,20 @@ class WeightsParams(Section):
 
 
 class DataParams(Section):
-    """Where the raw files are: a folder, names in it that differ from the documented ones; and initial weights."""
+    """Where the raw files are: a folder, names in it that differ from the documented ones; and initial weights.
+
+    `families` (genes and their families), `regions` (a BED file) and `previous` (the transcripts artifact to compare
+    with) are used where they are named.
+    """
 
     folder: str = "data/raw"
     genome: str | None = None
     annotation: str | None = None
     expression: str | None = None
     sample_attributes: str | None = None
+    families: str | None = None
+    regions: str | None = None
+    previous: str | None = None
     weights: WeightsParams = WeightsParams()
 
 
@@ -66,7 +73,7 @@ class FabricateParams(Section):
 
 
 class ValidateParams(Section):
-    """Thresholds of the data checks; a share is a fraction of 1.
+    """Thresholds of the data checks, of the raw files and of what extraction made; a share is a fraction of 1.
 
     What falls short of a `min_…` or exceeds a `max_…` of the first group blocks the run; the second group warns.
     """
@@ -75,6 +82,9 @@ class ValidateParams(Section):
     min_matched_share: float = Field(default=0.05, ge=0, le=1)
     min_contig_share: float = Field(default=0.5, ge=0, le=1)
     min_tissues: int = Field(default=1, ge=1)
+    max_internal_stop_share: float = Field(default=0.05, ge=0, le=1)
+    max_drift_ks: float = Field(default=0.2, ge=0, le=1)
+    max_drift_psi: float = Field(default=0.25, ge=0)
 
     warn_matched_share: float = Field(default=0.8, ge=0, le=1)
     warn_unknown_base_share: float = Field(default=0.2, ge=0, le=1)
@@ -86,6 +96,15 @@ class ValidateParams(Section):
     warn_tpm_sum_low: float = Field(default=9e5, ge=0)
     warn_tpm_sum_high: float = Field(default=1.1e6, gt=0)
     warn_unexpressed_share: float = Field(default=0.5, ge=0, le=1)
+    warn_kept_share: float = Field(default=0.5, ge=0, le=1)
+    warn_internal_stop_share: float = Field(default=0.005, ge=0, le=1)
+    warn_split_genes: int = Field(default=50, ge=1)
+    warn_expressed_share: float = Field(default=0.05, ge=0, le=1)
+    warn_label_sd: float = Field(default=0.1, ge=0)
+    warn_reliability: float = Field(default=0.3, ge=0, le=1)
+    warn_drift_ks: float = Field(default=0.1, ge=0, le=1)
+    warn_drift_psi: float = Field(default=0.1, ge=0)
+    warn_moved_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class SplitParams(Section):
@@ -93,7 +112,8 @@ class SplitParams(Section):
 
     `policy`: gene (by a hash of the gene; genes that share an RNA or protein go together), family (likewise, with genes
     of similar proteins), chromosome (`valid_contigs`, `test_contigs`), block (by a hash of contiguous blocks of
-    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train).
+    `block_bp`), region (a BED file; its names are split names or stand in `region_splits`, else train; each region is
+    widened by `region_margin_bp` on both sides).
     `min_shared_kmers`: proteins that share this part of their 5-mers are similar. `exclude_overlapping_windows`: leave
     out transcripts whose DNA window overlaps one of a more held-out split.
     """
@@ -106,6 +126,7 @@ class SplitParams(Section):
     test_contigs: list[str] = []
     block_bp: int = Field(default=5_000_000, gt=0)
     region_splits: dict[str, Literal["train", "valid", "test"]] = {}
+    region_margin_bp: int = Field(default=0, ge=0)
     min_shared_kmers: float = Field(default=0.1, gt=0, le=1)
     exclude_overlapping_windows: bool = True
 
@@ -173,31 +194,38 @@ class BaselineParams(Section):
     boosting_iterations: int = Field(default=300, ge=1)
 
 
+Baseline = Literal["tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour", "dna_alone"]
+
+
 class GateParams(Section):
     """What a model needs to be blessed.
 
     `better_than`: honest baselines whose paired lower bound of R² gained must be above 0. `require_contribution`:
-    modalities whose shuffling across genes must cost R², interval above 0.
+    modalities whose shuffling across genes must cost R², interval above 0. `max_difference`: of an answer in another
+    batch, padded, or by ONNX Runtime, log1p TPM. `tissue_identity`: permuting the predicted tissues must destroy the
+    profile correlation. `champion_margin`: R² that a model may be worse than the champion by.
     """
 
     min_test_genes: int = Field(default=50, ge=1)
     min_r2: float = 0.1
     min_spearman: float = 0.2
-    better_than: list[Literal["tissue_mean", "ridge", "boosting", "kmer_ridge"]] = [
-        "tissue_mean",
-        "ridge",
-        "boosting",
-        "kmer_ridge",
-    ]
+    better_than: list[Baseline] = ["tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour"]
     within_gene_above_chance: bool = True
+    tissue_identity: bool = True
     require_contribution: list[Literal["dna", "rna", "protein"]] = []
+    max_difference: float = Field(default=1e-3, gt=0)
+    champion_margin: float = Field(default=0.02, ge=0)
 
 
 class EvaluateParams(Section):
     """Metrics, baselines and gates.
 
     `resamples` of genes for intervals of R² and of means over genes; `rank_resamples` for those of Spearman.
-    `contributions`: whether to predict again with each modality shuffled across genes.
+    `contributions`: whether to predict again with each modality shuffled across genes; `ablations`: likewise with
+    modalities removed and with random DNA. `attention_transcripts`: test transcripts whose RNA attention is compared
+    with that before training (0 = none). `dna_alone`: train the DNA tower and head alone with the model's recipe, as a
+    baseline. `onnx`: export the network and compare its answers. `champion`: compare with the registry's champion.
+    `interval_level`: coverage of prediction intervals.
     """
 
     seed: int = 0
@@ -205,6 +233,12 @@ class EvaluateParams(Section):
     rank_resamples: int = Field(default=500, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     contributions: bool = True
+    ablations: bool = True
+    attention_transcripts: int = Field(default=200, ge=0)
+    dna_alone: bool = False
+    onnx: bool = True
+    champion: bool = True
+    interval_level: float = Field(default=0.9, gt=0, lt=1)
     baselines: BaselineParams = BaselineParams()
     gates: GateParams = GateParams()
 
@@ -212,15 +246,14 @@ class EvaluateParams(Section):
 class PackageParams(Section):
     """The Bento and the registry.
 
-    `registry`: a folder or an fsspec address; a location, outside the digest. `golden_transcripts`: test transcripts
+    `registry`: a folder or an fsspec address; `signing_key`: a private key file, empty = unsigned; both are locations,
+    outside the digest. `golden_transcripts`: test transcripts
     whose answers the packaged model must reproduce to `tolerance` (log1p TPM). `promote`: "if_better" makes the new
-    version champion where there is none, or where its `promote_metric` on the same dataset exceeds the champion's by
-    more than `promote_margin`.
+    version champion where there is none, or where its evaluation found it better than this champion, interval above 0.
     """
 
     registry: str = "registry"
+    signing_key: str = ""
     golden_transcripts: int = Field(default=8, ge=1, le=64)
     tolerance: float = Field(default=1e-4, gt=0)
     promote: Literal["if_better", "always", "never"] = "if_better"
-    promote_metric: Literal["r2", "spearman"] = "r2"
-    promote_margin: float = Field(default=0.0, ge=0)

@@ -78,6 +78,7 @@ class TrainParams(Section):
     that have fixed shapes. `max_loss`: a training loss above it (standardised MSE) stops the run.
     `token_mask_rate` hides RNA and protein tokens in training; `ema_decay` averages weights (0 = off).
     `shuffle_labels` permutes the training labels over transcripts: a control that no gate may bless.
+    `calibration_share`: of the validation genes, kept from early stopping to calibrate prediction intervals.
     """
 
     seed: int = 0
@@ -107,3 +108,4 @@ class TrainParams(Section):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     checkpoint_every_steps: int = Field(default=500, ge=1)
     shuffle_labels: bool = False
+    calibration_share: float = Field(default=0.5, ge=0, lt=1)

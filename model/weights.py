@@ -1,4 +1,4 @@
-"""A model on disk, laid out as Hugging Face does: config.json, model.safetensors or shards, README.md; read strictly."""
+"""A model on disk as Hugging Face lays it out: config.json, model.safetensors or shards, README.md; read strictly."""
 
 from __future__ import annotations
 

@@ -17,11 +17,15 @@ from pipelines.stages import STAGES
 # name: (module, line in the help)
 _COMMANDS: dict[str, tuple[str, str]] = {
     **{item.command: ("pipelines.commands.steps", item.summary) for item in STAGES},
+    "fetch-data": ("pipelines.commands.fetch_data", "Download the official genome, annotation and expression files."),
+    "explain": ("pipelines.commands.explain", "Which letters of one transcript its prediction hangs on."),
+    "seeds": ("pipelines.commands.seeds", "Mean and deviation of the figures of several seeds' evaluations."),
     "export-fasta": ("pipelines.commands.export_fasta", "Extracted transcripts as FASTA: RNA, CDS, protein."),
     "params": ("pipelines.commands.params", "Show what params.yaml, a preset and --set resolve to."),
     "pipeline": ("pipelines.commands.pipeline", "Compile the Kubeflow pipeline, or run it on this machine."),
     "serve": ("pipelines.commands.serve", "Serve a model of the registry: the champion, if not told otherwise."),
     "registry": ("pipelines.commands.registry", "Versions of models, and who is champion."),
+    "keys": ("pipelines.commands.keys", "Make the keys by which packaged models are signed."),
     "pretrain-language": ("pipelines.commands.pretrain", "Pre-train a token encoder on a FASTA file."),
     "pretrain-tracks": ("pipelines.commands.pretrain", "Pre-train the Enformer on tracks along a genome."),
     "experiments": ("pipelines.commands.experiments", "The paper's experiments: run a suite, report its tables."),

@@ -10,10 +10,10 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from components.children import OWNER_VARIABLE, StoppedError, handing_on_sigterm
 from components.harness import StepRefusedError, StepStoppedError
@@ -22,6 +22,7 @@ from components.params import Params
 from components.raw_data import find_raw_data
 from components.run_notes import RUN_VARIABLE
 from model.errors import InputError
+from pipelines.containers import Images, container_runner
 from pipelines.policy import Cluster
 from pipelines.stages import STAGES
 from pipelines.training_pipeline import build
@@ -48,12 +49,22 @@ class LocalRun:
     summary: Path
 
 
-def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: str, retries: int = 0) -> LocalRun:
+def run_locally(
+    params: Params,
+    *,
+    data: Path,
+    out: Path,
+    work: Path,
+    registry: str,
+    retries: int = 0,
+    images: Images | None = None,
+) -> LocalRun:
     """Run the pipeline with everything below `out`, which must be empty or absent; a failed step `retries` times more.
 
-    SIGTERM reaches the running step, which saves where it stands. Raises `InputError` where a raw file is missing or
-    `out` is taken, `StepRefusedError` where a step refuses its input, `StepStoppedError` where one was stopped,
-    `StepFailedError` where one fails otherwise. The run's summary lies in `out` in each of these cases.
+    Steps are processes of this machine's Python, or with `images` containers. SIGTERM reaches the running step, which
+    saves where it stands. Raises `InputError` where a raw file is missing or `out` is taken, `StepRefusedError` where a
+    step refuses its input, `StepStoppedError` where one was stopped, `StepFailedError` where one fails otherwise. The
+    run's summary lies in `out` in each of these cases.
     """
     from kfp import local
 
@@ -75,9 +86,10 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
     with log.open("w", encoding="utf-8") as file, handing_on_sigterm() as stopping:
         narrator = _Narrator(file, sys.stderr)
         try:
-            with _listening(narrator), _environment(work, out.name):
-                local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str((out / "kfp").resolve()))
-                build(Cluster(retries=retries, retry_after="1s"), arguments["params"])(**arguments)
+            with _listening(narrator), _environment(work, out.name), _runner(images, arguments, out) as runner:
+                local.init(runner, pipeline_root=str((out / "kfp").resolve()))
+                names = {"images": images.prefix, "tag": images.tag} if images else {}
+                build(Cluster(retries=retries, retry_after="1s", **names), arguments["params"])(**arguments)
         except (RuntimeError, StoppedError):
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None
@@ -89,6 +101,19 @@ def run_locally(params: Params, *, data: Path, out: Path, work: Path, registry: 
         finally:
             links = _named(out)
     return LocalRun(artifacts=links, log=log, seconds=narrator.seconds, summary=out / _SUMMARY["summary"])
+
+
+@contextlib.contextmanager
+def _runner(images: Images | None, arguments: Mapping[str, str], out: Path) -> Iterator[Any]:
+    from kfp import local
+
+    if images is None:
+        yield local.SubprocessRunner(use_venv=False)
+        return
+    kept = [arguments["work_root"]] + ([] if "://" in arguments["registry"] else [arguments["registry"]])
+    writable = [(out / "kfp").resolve(), *map(Path, kept)]
+    with container_runner(writable, [Path(arguments["data_uri"])]) as runner:
+        yield runner
 
 
 def _named(out: Path) -> dict[str, Path]:

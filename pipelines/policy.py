@@ -24,7 +24,7 @@ RUN_LABEL_FIELD = "metadata.labels['pipeline/runid']"
 # Secrets by reference only: key of the secret → variable that fsspec's S3 reads.
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 NEEDS_ACCELERATOR = ("train_model", "run_trial")
-NEEDS_REGISTRY = ("package_model",)
+NEEDS_REGISTRY = ("evaluate_model", "package_model")
 
 
 @dataclass(frozen=True, kw_only=True)

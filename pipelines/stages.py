@@ -65,7 +65,8 @@ STAGES: tuple[Stage, ...] = (
         output="transcripts",
         place="artifacts/transcripts",
         image="data",
-        sections=("extract",),
+        sections=("extract", "validate_data"),
+        optional=("families", "regions", "previous"),
         summary="Make sequences, labels and splits of the raw files.",
     ),
     Stage(
@@ -84,7 +85,7 @@ STAGES: tuple[Stage, ...] = (
         place="artifacts/evaluation",
         image="train",
         sections=("evaluate",),
-        optional=("truth",),
+        optional=("truth", "champion"),
         summary="Compare the model with baselines on unseen genes, and judge it.",
     ),
     Stage(

@@ -40,7 +40,10 @@ def build(cluster: Cluster, params_json: str) -> Any:
             transcripts = extracted.outputs["transcripts"]
             trained = place(train_model(transcripts=transcripts, **settings), cluster)
             model = trained.outputs["model"]
-            evaluated = place(evaluate_model(raw=raw.output, transcripts=transcripts, model=model, **settings), cluster)
+            evaluated = place(
+                evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings),
+                cluster,
+            )
             with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
                 place(
                     package_model(

@@ -16,10 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from serving.effect import effect
 from serving.errors import RefusalError, on_http_exception, on_refusal, on_unexpected
 from serving.openapi import openapi
 from serving.predict import predict
+from serving.schema import FieldError
 from serving.server import Server
+from serving.tracing import span
 
 STATIC = Path(__file__).resolve().parent / "static"
 Handler = Callable[[Server, Request], Awaitable[Response]]
@@ -38,6 +41,8 @@ def build_app(server: Server) -> Starlette:
 
     routes = [
         Route("/v1/predict", _counted(server, "/v1/predict", predict), methods=["POST"]),
+        Route("/v1/effect", _counted(server, "/v1/effect", effect), methods=["POST"]),
+        Route("/v1/transcripts", _counted(server, "/v1/transcripts", _transcripts), methods=["GET"]),
         Route("/v1/model", _counted(server, "/v1/model", _model), methods=["GET"]),
         Route("/metrics", _counted(server, "/metrics", _metrics), methods=["GET"]),
         Route("/openapi.json", _counted(server, "/openapi.json", _openapi), methods=["GET"]),
@@ -68,14 +73,29 @@ async def _model(server: Server, _: Request) -> Response:
             **server.engine.about,
             "tissues": list(config.tissues),
             "modalities": list(config.modalities),
+            "intervals": server.engine.intervals.described.model_dump() if server.engine.intervals else None,
+            "effects": "scored" if server.engine.about.get("variant_score") else "unvalidated",
             "limits": limits,
             "reference": server.reference.digest if server.reference else None,
         }
     )
 
 
+async def _transcripts(server: Server, request: Request) -> Response:
+    if server.ready_engine() is None:
+        raise RefusalError(503, f"not ready: {server.not_ready}", retry_after_s=5)
+    if server.reference is None:
+        raise RefusalError(404, "no reference is mounted")
+    gene = request.query_params.get("gene", "").strip()
+    if not 0 < len(gene) <= 200:
+        problem = FieldError(field="gene", message="a gene name, gene id or transcript id")
+        raise RefusalError(422, "name a gene", [problem])
+    found = await run_in_threadpool(server.reference.transcripts_of, gene)
+    return JSONResponse({"gene": gene, "transcripts": found})
+
+
 async def _metrics(server: Server, _: Request) -> Response:
-    text, content_type = await run_in_threadpool(server.metrics.exposition)
+    text, content_type = await run_in_threadpool(server.exposition)
     return Response(text, media_type=content_type)
 
 
@@ -96,14 +116,16 @@ def _counted(server: Server, route: str, handler: Handler) -> Callable[[Request]
 
     async def answer(request: Request) -> Response:
         started = time.perf_counter()
-        try:
-            response = await handler(server, request)
-        except RefusalError as refusal:
-            response = on_refusal(request, refusal)
-        except HTTPException as error:
-            response = on_http_exception(request, error)
-        except Exception as error:
-            response = on_unexpected(request, error)
+        with span(route, {"http.route": route}) as current:
+            try:
+                response = await handler(server, request)
+            except RefusalError as refusal:
+                response = on_refusal(request, refusal)
+            except HTTPException as error:
+                response = on_http_exception(request, error)
+            except Exception as error:
+                response = on_unexpected(request, error)
+            current.set_attribute("http.response.status_code", response.status_code)
         server.metrics.requests.labels(route, str(response.status_code)).inc()
         server.metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
         return response

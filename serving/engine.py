@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,21 +17,29 @@ from model.config import IsoFormerConfig
 from model.errors import InputError
 from model.onnx_backend import OnnxBackend
 from model.predictor import Predictor, window_tokens
+from serving.intervals import Intervals
 from serving.normalize import normalize
+from serving.profile import Profile, features_of
 from serving.schema import Item, Note
 from serving.settings import Settings
+from serving.signature import verify_signature
+from serving.tracing import span
+from serving.warm_up import ALONE, measure_budget
+
+Part = TypeVar("Part")
 
 GOLDEN_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One transcript ready to be predicted: input, cost in tokens, modalities given, changes made."""
+    """One transcript ready to be predicted: input, cost in tokens, modalities read, changes made, its features."""
 
     transcript: TranscriptInput
     tokens: int
     modalities: tuple[str, ...]
     notes: tuple[Note, ...]
+    features: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +53,37 @@ class Predicted:
 class Engine:
     """Predictor, provenance and self-test of one packaged model.
 
-    `package` holds about.json, files.json, golden.json, config.json and model.onnx; `files.json` lists the sha256 of
+    `package` holds about.json, files.json, golden.json, config.json, model.onnx, and where the evaluation gave them
+    intervals.json and profile.json; `files.json` lists the sha256 of
     every file of the Bento's source folder. Nothing that differs from it is loaded: `InputError` names the file.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.package = Path(settings.package)
         self.settings = settings
+        if settings.public_key:
+            verify_signature(self.package, settings.signature, settings.public_key)
         verify_files(self.package)
         self.about: dict[str, Any] = _read(self.package / "about.json")
         self.config = IsoFormerConfig.from_dict(_read(self.package / "config.json"))
         backend = OnnxBackend(self.package / "model.onnx", self.config, threads=settings.threads)
-        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens)
+        self.intervals = self._optional("intervals.json", lambda record: Intervals(record, self.config.tissues))
+        self.profile = self._optional("profile.json", Profile)
+        # Until `warm_up` measures it, every transcript runs alone: right on any machine.
+        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
+
+    @property
+    def budget_tokens(self) -> int:
+        """Tokens of one batch."""
+        return self._predictor.budget_tokens
+
+    def warm_up(self) -> None:
+        """Choose the token budget by measurement, unless the operator chose one."""
+        if not self.settings.budget_tokens:
+            self._predictor.budget_tokens = measure_budget(self._run, self.config, self.profile)
+
+    def _run(self, transcripts: Sequence[TranscriptInput], budget_tokens: int) -> None:
+        Predictor(self._predictor.backend, self.config, budget_tokens).predict(transcripts)
 
     def prepare(self, item: Item, index: int) -> Prepared:
         """Normalise an item given by sequences; raises `serving.normalize.BadItemError`."""
@@ -74,15 +101,26 @@ class Engine:
             if name not in self.config.modalities
         ]
         used = tuple(name for name in given if name in self.config.modalities)
-        return Prepared(transcript, self._tokens(transcript), used, (*notes, *ignored))
+        read = TranscriptInput(**{name: getattr(transcript, name) for name in used})
+        return Prepared(read, self._tokens(read), used, (*notes, *ignored), features_of(read))
 
     def predict(self, transcripts: Sequence[TranscriptInput]) -> list[Predicted]:
         """Answers in the order of the transcripts."""
-        predictions = self._predictor.predict(transcripts)
+        with span("predict", {"transcripts": len(transcripts)}):
+            predictions = self._predictor.predict(transcripts)
         return [
             Predicted(row, tuple(Note(field=note.field, code=note.code, message=note.message) for note in notes))
             for row, notes in zip(predictions.log1p_tpm, predictions.notes, strict=True)
         ]
+
+    def signs(self, prepared: Prepared) -> list[Note]:
+        """In what a transcript is unlike those of the training split."""
+        return self.profile.signs(prepared.features, prepared.modalities) if self.profile else []
+
+    def _optional(self, name: str, read: Callable[[Any], Part]) -> Part | None:
+        """What an optional file of the package holds; every file that is there is verified."""
+        file = self.package / name
+        return read(_read(file)) if file.is_file() else None
 
     def self_test(self) -> None:
         """Reproduce the packaged golden answers to `GOLDEN_TOLERANCE`, or raise `InputError` saying by how much not."""

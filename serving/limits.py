@@ -1,4 +1,4 @@
-"""The gate in front of the service: body size, content type, security headers, request ids, access log."""
+"""The gate in front of the service: keys, body size, content type, security headers, request ids, access log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from serving.keys import may_pass
 from serving.logs import LOGGER
 
 Scope = MutableMapping[str, Any]
@@ -36,20 +37,34 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Asked every few seconds by probes and scrapers.
 _UNLOGGED = frozenset(("/livez", "/healthz", "/readyz", "/metrics"))
-_KNOWN = frozenset(("/", "/v1/predict", "/v1/model", "/openapi.json", "/static/page.js", "/static/page.css"))
+_KNOWN = frozenset(
+    (
+        "/",
+        "/v1/predict",
+        "/v1/effect",
+        "/v1/transcripts",
+        "/v1/model",
+        "/openapi.json",
+        "/static/page.js",
+        "/static/page.css",
+    )
+)
 _log = logging.getLogger(f"{LOGGER}.access")
 
 
 class Gate:
-    """ASGI middleware: 413 for a body over `max_body_bytes()`, 415 for a body that is not JSON.
+    """ASGI middleware: 401 without one of `keys()`, 413 over `max_body_bytes()`, 415 for a body that is not JSON.
 
     The body is counted as it comes, so a missing or false Content-Length lets nothing through. Neither a body nor a
     query string is ever logged.
     """
 
-    def __init__(self, app: App, max_body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, app: App, max_body_bytes: Callable[[], int], keys: Callable[[], tuple[bytes, ...]] = lambda: ()
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection; whatever is not HTTP passes."""
@@ -102,6 +117,8 @@ class Gate:
                 _log.info("request", extra=fields)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+        if not may_pass(scope["path"], headers, self.keys()):
+            return 401, "send an API key: Authorization: Bearer KEY"
         if scope["method"] not in ("POST", "PUT", "PATCH"):
             return None
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -135,6 +152,7 @@ async def _refuse(send: Send, status: int, error: str, request_id: str) -> None:
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 (b"connection", b"close"),
+                *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
             ],
         }
     )

@@ -37,6 +37,16 @@ class Metrics:
         )
         self.batch_seconds = Histogram("batch_seconds", "Time per batch", buckets=_SECOND_BUCKETS, **common)
         self.queue_tokens = Gauge("queue_tokens", "Tokens that wait for a batch", multiprocess_mode="livesum", **common)
+        self.budget_tokens = Gauge(
+            "budget_tokens", "Tokens of one batch, as measured at start", multiprocess_mode="livemax", **common
+        )
+        self.drift = Gauge(
+            "drift_psi",
+            "Population stability index of the last asked transcripts against training",
+            ["feature"],
+            multiprocess_mode="livemostrecent",
+            **common,
+        )
         self.ready = Gauge(
             "ready", "1 where the golden predictions were reproduced", multiprocess_mode="livemin", **common
         )

@@ -17,6 +17,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class Request(Strict):
+    """What every request has; `items` are validated one by one, so that errors name theirs."""
+
+    schema_version: Literal[1] = 1
+    items: list[Any] = Field(min_length=1)
+    tissues: list[Name] | None = Field(default=None, min_length=1, description="default: all tissues of the model")
+    partial: bool = Field(default=False, description="answer the good items and report the bad ones by their index")
+
+
 class Item(Strict):
     """One transcript: its id in the mounted reference, or any non-empty subset of its three sequences.
 
@@ -39,8 +48,8 @@ class Item(Strict):
         return self
 
 
-class PredictRequest(Strict):
-    """A list of items; `items` are validated one by one, so that errors name theirs."""
+class PredictRequest(Request):
+    """A list of items, see Item."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -48,18 +57,35 @@ class PredictRequest(Strict):
         strict=True,
         json_schema_extra={"examples": [{"items": [{"rna": _EXAMPLE_RNA}, {"id": "ENST00000000001"}]}]},
     )
-    schema_version: Literal[1] = 1
-    items: list[Any] = Field(min_length=1, description="items, see Item")
-    tissues: list[Name] | None = Field(default=None, min_length=1, description="default: all tissues of the model")
-    partial: bool = Field(default=False, description="answer the good items and report the bad ones by their index")
+
+
+class Interval(Strict):
+    """Where the measured value is expected to lie, with the coverage that `PredictAnswer.intervals` tells."""
+
+    low_log1p_tpm: float
+    high_log1p_tpm: float
+    low_tpm: float
+    high_tpm: float
 
 
 class TissueExpression(Strict):
-    """Predicted expression in one tissue; `tpm` = exp(log1p_tpm) − 1, at least 0."""
+    """Predicted expression in one tissue; `tpm` = exp(log1p_tpm) − 1, at least 0.
+
+    `interval` is null where the model has no calibrated interval for the tissue.
+    """
 
     tissue: str
     log1p_tpm: float
     tpm: float
+    interval: Interval | None = None
+
+
+class IntervalMethod(Strict):
+    """How intervals were calibrated: `coverage` of them (a share) hold the measured value, `unit` says of what."""
+
+    method: str
+    coverage: float
+    unit: str
 
 
 class Note(Strict):
@@ -86,6 +112,10 @@ class ItemAnswer(Strict):
     modalities: list[str] = []
     expression: list[TissueExpression] | None = None
     notes: list[Note] = []
+    out_of_distribution: list[Note] = Field(
+        default=[],
+        description="in what the item is unlike the training transcripts; empty = in nothing that is checked",
+    )
     errors: list[FieldError] = []
 
 
@@ -104,6 +134,7 @@ class PredictAnswer(Strict):
 
     schema_version: Literal[1] = 1
     items: list[ItemAnswer]
+    intervals: IntervalMethod | None = None
     provenance: Provenance
 
 

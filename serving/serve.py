@@ -30,14 +30,23 @@ def main(
     port: int = 3000,
     reference: Path | str | None = None,
     threads: int = 0,
+    public_key: Path | str | None = None,
+    signature: Path | str | None = None,
+    api_keys: Path | str | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status of BentoML.
 
     `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
     `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
-    cores but one. Raises `InputError` where there is nothing to serve or the port is taken.
+    cores but one. `public_key`: serve only what its private half signed; `signature` comes from the registry if not
+    given. `api_keys`: a file of keys, one of which a client must send. Raises `InputError` where there is nothing to
+    serve or the port is taken.
     """
-    folder = find_bento(bento) if bento is not None else _from_registry(registry, version)
+    if bento is not None:
+        folder = find_bento(bento)
+    else:
+        folder, registered = _from_registry(registry, version)
+        signature = signature or registered
     host = "127.0.0.1" if host == "localhost" else host
     _check_free(host, port)
     command = [sys.executable, "-m", "bentoml", "serve", str(folder), "--host", host, "--port", str(port)]
@@ -53,8 +62,11 @@ def main(
             "OMP_NUM_THREADS": "1",
             "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
         }
-        if reference is not None:
-            environment["ISOFORMER_SERVE_REFERENCE"] = str(Path(reference).resolve())
+        files = {"reference": reference, "public_key": public_key, "api_keys_file": api_keys}
+        files["signature"] = signature if public_key is not None else None
+        for name, file in files.items():
+            if file is not None:
+                environment[f"ISOFORMER_SERVE_{name.upper()}"] = str(Path(file).resolve())
         print(f"serving {folder} on http://{host}:{port}", file=sys.stderr, flush=True)
         return _run(command, environment, home)
 
@@ -74,7 +86,8 @@ def find_bento(place: Path | str) -> Path:
     return folder
 
 
-def _from_registry(root: str, version: str | None) -> Path:
+def _from_registry(root: str, version: str | None) -> tuple[Path, Path | None]:
+    """The Bento's folder and its signature, if it has one."""
     registry = Registry(root)
     if version is None:
         champion = registry.champion()
@@ -87,7 +100,7 @@ def _from_registry(root: str, version: str | None) -> Path:
             )
         version = str(champion["version"])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoformer" / "versions"
-    return find_bento(registry.fetch(version, cache) / "bento")
+    return find_bento(registry.fetch(version, cache) / "bento"), registry.fetch_signature(version, cache)
 
 
 def _check_free(host: str, port: int) -> None:

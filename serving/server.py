@@ -11,10 +11,14 @@ from starlette.concurrency import run_in_threadpool
 
 from model.errors import InputError
 from serving.batching import TokenBudgetQueue
-from serving.engine import Engine, Predicted
+from serving.engine import Engine, Predicted, Prepared
+from serving.keys import read_keys
 from serving.logs import LOGGER, configure_logs
 from serving.metrics import Metrics
+from serving.normalize import BadItemError
+from serving.profile import PREDICTION, Drift
 from serving.reference import Reference
+from serving.schema import FieldError
 from serving.settings import Settings
 
 _log = logging.getLogger(LOGGER)
@@ -27,6 +31,8 @@ class Server:
         self.settings = Settings()
         self.engine: Engine | None = None
         self.reference: Reference | None = None
+        self.keys: tuple[bytes, ...] = ()
+        self._drift: Drift | None = None
         self.not_ready = "starting"
 
     @cached_property
@@ -40,8 +46,10 @@ class Server:
         self.not_ready = "starting"
         try:
             self.settings = Settings.from_environment()
+            self.keys = read_keys(self.settings.api_keys_file)
             engine = await run_in_threadpool(Engine, self.settings)
             await run_in_threadpool(engine.self_test)
+            await run_in_threadpool(engine.warm_up)
             if self.settings.reference:
                 self.reference = await run_in_threadpool(Reference, Path(self.settings.reference), engine.config)
         except Exception as error:
@@ -49,13 +57,15 @@ class Server:
             _log.error("not ready: %s", self.not_ready, exc_info=not isinstance(error, InputError))
             return
         self.engine = engine
+        self._drift = Drift(engine.profile) if engine.profile else None
         self.queue: TokenBudgetQueue[Predicted] = TokenBudgetQueue(
             engine.predict,
-            budget_tokens=self.settings.budget_tokens,
+            budget_tokens=engine.budget_tokens,
             queue_tokens=self.settings.queue_tokens,
             observe=self.metrics.observe_batch,
         )
         self.queue.start()
+        self.metrics.budget_tokens.set(engine.budget_tokens)
         # What is loaded now lives as long as the process: keep the collector from walking it at every full pass.
         gc.collect()
         gc.freeze()
@@ -74,3 +84,21 @@ class Server:
     def ready_engine(self) -> Engine | None:
         """The engine where the server may answer, else None."""
         return None if self.not_ready else self.engine
+
+    def mounted_reference(self, index: int) -> Reference:
+        """The reference; `BadItemError` of item `index` where none is mounted."""
+        if self.reference is None:
+            raise BadItemError([FieldError(item=index, field="id", message="no reference is mounted: send sequences")])
+        return self.reference
+
+    def observe_drift(self, prepared: Prepared, predicted: Predicted) -> None:
+        """Remember one answered transcript for the drift figures of /metrics."""
+        if self._drift is not None:
+            self._drift.observe({**prepared.features, PREDICTION: float(predicted.log1p_tpm.mean())})
+
+    def exposition(self) -> tuple[bytes, str]:
+        """/metrics: text and content type."""
+        if self._drift is not None:
+            for name, index in self._drift.indices().items():
+                self.metrics.drift.labels(name).set(index)
+        return self.metrics.exposition()

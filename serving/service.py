@@ -55,4 +55,4 @@ service = bentoml.service(
     logging={"access": {"enabled": False}},
 )
 service.mount_asgi_app(build_app(_server), path="/", name="isoformer")
-service.add_asgi_middleware(Gate, max_body_bytes=lambda: _server.settings.max_body_bytes)
+service.add_asgi_middleware(Gate, max_body_bytes=lambda: _server.settings.max_body_bytes, keys=lambda: _server.keys)

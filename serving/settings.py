@@ -11,6 +11,7 @@ from pathlib import Path
 from model.errors import InputError
 
 PREFIX = "ISOFORMER_SERVE_"
+_MAY_BE_0 = frozenset(("budget_tokens",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,18 +19,22 @@ class Settings:
     """What an operator may set; every field is the environment variable ISOFORMER_SERVE_<FIELD>.
 
     `package`: folder of the packaged model. `reference`: folder of a transcripts artifact, empty for none.
-    `threads`: of the numeric engine. `budget_tokens`: of one batch, over all modalities (a DNA window counts
-    `window_bp` / 64). `queue_tokens`: what may wait; beyond it requests are answered 429. `deadline_s`: the longest
-    that an answer is waited for.
+    `public_key`: PEM file; where given, the package must bear a `signature` (file) by its private half.
+    `api_keys_file`: one key per line; empty: everyone may ask. `threads`: of the numeric engine. `budget_tokens`: of
+    one batch, over all modalities (a DNA window counts `window_bp` / 64); 0: measured at start. `queue_tokens`: what
+    may wait; beyond it requests are answered 429. `deadline_s`: the longest that an answer is waited for.
     """
 
     package: str = str(Path(__file__).resolve().parent.parent / "package")
     reference: str = ""
+    public_key: str = ""
+    signature: str = ""
+    api_keys_file: str = ""
     threads: int = 1
     max_body_bytes: int = 16_000_000
     max_items: int = 256
     max_residues: int = 1_000_000
-    budget_tokens: int = 16_384
+    budget_tokens: int = 0
     queue_tokens: int = 262_144
     deadline_s: float = 30.0
 
@@ -54,6 +59,6 @@ class Settings:
                 raise InputError(
                     where=variable, expected=str(fields[name].type), found=repr(text), fix="Correct the value."
                 ) from None
-            if convert is not str and float(text) <= 0:
+            if convert is not str and not (float(text) > 0 or (name in _MAY_BE_0 and float(text) == 0)):
                 raise InputError(where=variable, expected="more than 0", found=text, fix="Correct the value.")
         return cls(**values)  # type: ignore[arg-type]

@@ -13,12 +13,15 @@ import numpy as np
 
 from components.artifacts import digest_of, write_artifact, write_json
 from components.params import Params, load_params
+from components.sequences import letters_of, translate
 from model.config import IsoFormerConfig
 from model.presets import preset
+from model.tokenizers import dna_codes
 
 TISSUES = ("Blood", "Brain", "Liver")
 _WINDOW_BP = 512
 _GENES = 12
+_INTRON_BP = 100
 
 
 def sanity_config() -> IsoFormerConfig:
@@ -36,7 +39,7 @@ def write_transcripts(out: Path) -> None:
 
     rng = np.random.default_rng(7)
     contig = rng.integers(0, 4, 20_000).astype(np.uint8)
-    rows = [_row(index, rng) for index in range(_GENES)]
+    rows = [_row(index, contig, rng) for index in range(_GENES)]
     with write_artifact(out, kind="transcripts", inputs={}, config={"made": "for tests"}) as writer:
         pq.write_table(pa.Table.from_pylist(rows), writer.payload / "transcripts.parquet")
         save_file({"chr1": contig}, writer.payload / "genome.safetensors")
@@ -46,20 +49,46 @@ def write_transcripts(out: Path) -> None:
         )
 
 
-def _row(index: int, rng: np.random.Generator) -> dict[str, Any]:
-    # The first window runs past the contig.
-    start = 1_500 * index - (100 if index == 0 else 0)
-    letters = np.array(list("ACGT"))
+def _row(index: int, contig: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """One transcript of two exons, cut out of `contig` after its reading frame was written there."""
+    strand = "+-"[index % 2]
+    # The first window runs past the contig. Minus genes extend to the left of their TSS.
+    start = 1_500 * index - (100 if index == 0 else 0) + (1_000 if strand == "-" else 0)
+    tss = start + _WINDOW_BP // 2 - (strand == "-")
+    length = 60 + 90 * index
+    first = length // 3
+    if strand == "+":
+        exons = [(tss, tss + first), (tss + first + _INTRON_BP, tss + length + _INTRON_BP)]
+    else:
+        exons = [(tss + 1 - length - _INTRON_BP, tss + 1 - first - _INTRON_BP), (tss + 1 - first, tss + 1)]
+    places = np.concatenate([np.arange(*exon) for exon in exons])
+    coding = index % 4 != 3
+    cds = (6, 6 + 3 * (12 + 10 * index)) if coding else (-1, -1)
+    if coding:
+        codons = rng.choice(["GCC", "AAG", "CTG", "GAT", "TTC", "GGA", "CAC"], 11 + 10 * index)
+        frame = dna_codes("ATG" + "".join(codons) + "TGA")
+        sense = places if strand == "+" else places[::-1]
+        contig[sense[cds[0] : cds[1] + 3]] = frame if strand == "+" else 3 - frame
+    rna = letters_of(contig[places] if strand == "+" else 3 - contig[places[::-1]])
     return {
         "transcript_id": f"SIMT{index:011d}.{1 + index % 2}",
-        "gene_id": f"SIMG{index:011d}.1",
+        "gene_id": f"SIMG{index // 2:011d}.1",
+        "gene_name": f"GENE{index // 2}",
+        "transcript_type": "protein_coding" if coding else "lncRNA",
         "contig": "chr1",
-        "strand": "+-"[index % 2],
+        "strand": strand,
+        "tss": tss,
         "window_start": start,
         "window_end": start + _WINDOW_BP,
-        "rna": "".join(letters[rng.integers(0, 4, 60 + 90 * index)]),
-        "protein": None if index % 4 == 3 else "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 15 + 12 * index)),
-        "split": "test",
+        "exon_starts": [exon[0] for exon in exons],
+        "exon_ends": [exon[1] for exon in exons],
+        "rna": rna,
+        "cds_start": cds[0],
+        "cds_end": cds[1],
+        "cds_phase": 0 if coding else -1,
+        "protein": translate(dna_codes(rna[cds[0] : cds[1]])) if coding else None,
+        "reasons": [],
+        "split": "train" if index % 3 == 1 else "test",
     }
 
 
@@ -84,7 +113,22 @@ def write_evaluation(out: Path, transcripts: Path, model: Path, *, blessed: bool
     figure = {"low": r2 - 0.1, "value": r2, "high": r2 + 0.1}
     with write_artifact(out, kind="evaluation", inputs=inputs, config={"r2": r2, "blessed": blessed}) as writer:
         write_json(writer.payload / "metrics.json", {"model": {"r2": figure, "spearman": figure, "per_tissue": {}}})
-        write_json(writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons})
+        # The first tissue had too few calibration genes.
+        widths = [None, *(0.5 + 0.25 * column for column in range(1, len(TISSUES)))]
+        write_json(
+            writer.payload / "intervals.json",
+            {
+                "schema_version": 1,
+                "method": "split conformal prediction",
+                "level": 0.9,
+                "coverage": "per gene",
+                "unit": "log1p TPM",
+                "half_width": dict(zip(TISSUES, widths, strict=True)),
+            },
+        )
+        write_json(
+            writer.payload / "verdict.json", {"blessed": blessed, "rules": [], "reasons": reasons, "champion": None}
+        )
         (writer.payload / "model_card.md").write_text("# Model card\n", encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ ARROWS = {
     "pipelines": {"model", "components", "pipelines"},
     "benchmarks": set(ROOMS),
 }
-SERVING_MAY_IMPORT = {"components.artifacts", "components.sequences", "components.registry"}
+SERVING_MAY_IMPORT = {"components.artifacts", "components.sequences", "components.variants", "components.registry"}
 # What starts the server on the command line; it imports serving by name, when it is called.
 STARTS_SERVING = {"pipelines/commands/serve.py"}
 
@@ -54,7 +54,7 @@ def test_arrows_between_rooms_point_one_way() -> None:
     assert not wrong
 
 
-def test_of_components_serving_imports_the_three_that_it_may() -> None:
+def test_of_components_serving_imports_only_what_it_may() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in sources("serving")

@@ -6,11 +6,13 @@ An oracle knows something of the test labels; it says what is attainable and is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from components.evaluate_model.examples import Examples
 from components.evaluate_model.features import FEATURE_CHUNK_ROWS, composition_features, kmer_features
+from components.evaluate_model.homology import nearest_neighbour
 from components.evaluate_model.metrics import GeneGroups, defined_mean, r2_per_tissue
 from components.evaluate_model.ridge import PENALTIES, Chunks, Ridge, fit_ridges
 from components.sections import BaselineParams
@@ -21,6 +23,8 @@ HONEST = {
     "ridge": "ridge on lengths and composition",
     "boosting": "gradient boosting on lengths and composition",
     "kmer_ridge": "ridge on k-mer counts of DNA, RNA and protein, and lengths",
+    "nearest_neighbour": "the most similar training transcripts, by shared words of RNA or protein",
+    "dna_alone": "the DNA tower and head alone, trained by the same recipe",
 }
 ORACLES = {
     "gene_mean": "the observed mean of the gene's own test transcripts",
@@ -29,13 +33,20 @@ ORACLES = {
 MAX_BOOSTING_LEAVES = 31
 
 
-def honest_predictions(
-    train: Examples, valid: Examples, test: Examples, params: BaselineParams
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Predictions of every honest baseline for the test split, and the ridge penalties that valid chose.
+@dataclass(frozen=True)
+class Fitted:
+    """`predictions`: float32 (N_test, T) by name in `HONEST`. `penalties`: what valid chose, by baseline.
 
-    Predictions: float32 (N_test, T) by name in `HONEST`.
+    `homology`: similarity of each test transcript to its nearest training transcript, float64 (N_test,).
     """
+
+    predictions: dict[str, np.ndarray]
+    penalties: dict[str, float]
+    homology: np.ndarray
+
+
+def honest_predictions(train: Examples, valid: Examples, test: Examples, params: BaselineParams) -> Fitted:
+    """Every honest baseline but the one that is a network, fitted on train, tuned on valid, predicting test."""
     # Loaded before their threads are limited: two OpenMP threads on a busy machine wait for each other a hundred times
     # longer than one thread works, and one thread adds up in one order everywhere.
     import scipy.linalg  # noqa: F401
@@ -46,18 +57,20 @@ def honest_predictions(
         return _fitted(train, valid, test, params)
 
 
-def _fitted(
-    train: Examples, valid: Examples, test: Examples, params: BaselineParams
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+def _fitted(train: Examples, valid: Examples, test: Examples, params: BaselineParams) -> Fitted:
     composition = [composition_features(split, dna_bp=params.dna_bp) for split in (train, valid, test)]
     ridge_test, ridge_penalty = _ridge(train, valid, test, *(_rows_of(features) for features in composition))
     kmer_test, kmer_penalty = _ridge(train, valid, test, *(_kmers_of(split, params) for split in (train, valid, test)))
-    return {
+    neighbour_test, neighbours, prior = nearest_neighbour(train, valid, test)
+    predictions = {
         "tissue_mean": np.tile(train.labels.mean(axis=0, dtype=np.float64).astype(np.float32), (len(test), 1)),
         "ridge": ridge_test,
         "boosting": _boosting(composition, train.labels, valid.labels, params),
         "kmer_ridge": kmer_test,
-    }, {"ridge": ridge_penalty, "kmer_ridge": kmer_penalty}
+        "nearest_neighbour": neighbour_test,
+    }
+    penalties = {"ridge": ridge_penalty, "kmer_ridge": kmer_penalty, "nearest_neighbour": prior}
+    return Fitted(predictions, penalties, neighbours.homology)
 
 
 def oracle_predictions(observed: np.ndarray, groups: GeneGroups) -> dict[str, np.ndarray]:

@@ -14,13 +14,22 @@ def evaluate_model(
     card: dsl.Output[dsl.Markdown],
     params: str,
     work_root: str,
+    registry: str,
 ) -> str:
-    """Compare the model with baselines on unseen genes; returns "blessed" or "not blessed"."""
+    """Compare the model with baselines and the champion on unseen genes; returns "blessed" or "not blessed"."""
     from components.kubeflow import run_component, verdict_of
 
     inputs, pages = (
         {"raw": raw, "transcripts": transcripts, "model": model},
         {"report.html": report, "model_card.md": card},
     )
-    run_component("evaluate_model", inputs=inputs, params=params, work_root=work_root, out=evaluation, pages=pages)
+    run_component(
+        "evaluate_model",
+        inputs=inputs,
+        params=params,
+        work_root=work_root,
+        out=evaluation,
+        pages=pages,
+        registry=registry,
+    )
     return verdict_of(evaluation, metrics)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.sequences import window_interval
 from model.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("transcript_id", "gene_id", "contig", "strand", "window_start", "window_end", "exon_starts", "rna"),
-    *("cds_start", "cds_end", "protein", "labels"),
+    *("cds_start", "cds_end", "protein", "labels", "gene_type"),
 )
 
 
@@ -30,6 +32,7 @@ class Examples:
 
     transcript_ids: list[str]
     gene_ids: list[str]
+    gene_types: list[str]
     contigs: list[str]
     strands: list[str]
     window_start: np.ndarray
@@ -64,6 +67,7 @@ class Examples:
         return cls(
             transcript_ids=table["transcript_id"].to_pylist(),
             gene_ids=table["gene_id"].to_pylist(),
+            gene_types=table["gene_type"].to_pylist(),
             contigs=table["contig"].to_pylist(),
             strands=table["strand"].to_pylist(),
             window_start=table["window_start"].to_numpy(),
@@ -80,15 +84,33 @@ class Examples:
     def __len__(self) -> int:
         return len(self.transcript_ids)
 
-    def window(self, row: int, *, central_bp: int | None = None) -> np.ndarray:
-        """DNA window of a transcript, or its `central_bp` around the TSS: uint8 codes in transcript orientation."""
-        codes = self.genome.window(
-            self.contigs[row], int(self.window_start[row]), int(self.window_end[row]), self.strands[row]
-        )
+    def window(self, row: int, *, central_bp: int | None = None, window_bp: int | None = None) -> np.ndarray:
+        """DNA window of a transcript, or its `central_bp` around the TSS: uint8 codes in transcript orientation.
+
+        `window_bp`: a window of another length than the dataset's, around the same TSS.
+        """
+        start, end, strand = int(self.window_start[row]), int(self.window_end[row]), self.strands[row]
+        if window_bp is not None and window_bp != end - start:
+            before = (end - start) // 2
+            tss = start + before if strand == "+" else end - 1 - before
+            start, end = window_interval(tss, strand, window_bp)
+        codes = self.genome.window(self.contigs[row], start, end, strand)
         if central_bp is None or central_bp >= len(codes):
             return codes
         start = (len(codes) - central_bp) // 2
         return codes[start : start + central_bp]
+
+    def select(self, rows: np.ndarray) -> Examples:
+        """The examples of some rows, int64 (K,), in that order."""
+        lists: dict[str, Any] = {
+            name: [getattr(self, name)[row] for row in rows.tolist()]
+            for name in ("transcript_ids", "gene_ids", "gene_types", "contigs", "strands", "rna", "protein")
+        }
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[rows]
+            for name in ("window_start", "window_end", "exons", "cds_start", "cds_end", "labels")
+        }
+        return dataclasses.replace(self, **lists, **arrays)
 
     def chunks(self, rows: int) -> Iterator[range]:
         """All row numbers, in ranges of at most `rows`."""

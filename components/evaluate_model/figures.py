@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.evaluate_model.attention import ELEMENTS, AttentionTable
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation
+from components.evaluate_model.residuals import Calibration
 from components.html_page import AMBER, BLUE, GREEN, GREY, new_figure, plain_axes
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def scatter_figure(evaluation: Evaluation) -> Figure:
 
 
 def contribution_figure(contributions: Sequence[tuple[str, Interval]]) -> Figure:
-    """R² lost when a modality is shuffled across genes, one bar per (label, interval)."""
+    """R² lost by an ablation, one bar per (label, interval)."""
     figure = new_figure(7.6, 0.8 + 0.4 * len(contributions))
     axes = figure.subplots()
     axes.barh(range(len(contributions)), [item.value for _, item in contributions], color="#cfe8da", height=0.6)
@@ -79,6 +81,64 @@ def contribution_figure(contributions: Sequence[tuple[str, Interval]]) -> Figure
     axes.invert_yaxis()
     axes.set_xlabel("R² lost")
     axes.grid(axis="x", alpha=0.35)
+    plain_axes(axes)
+    return figure
+
+
+def gain_figure(tissues: Sequence[str], gains: Sequence[Interval]) -> Figure:
+    """R² gained per tissue with intervals, the largest gain on top."""
+    order = sorted(range(len(tissues)), key=lambda index: -_or_lowest(gains[index].value))
+    figure = new_figure(7.6, 1.1 + 0.23 * len(order))
+    axes = figure.subplots()
+    _intervals(axes, [gains[index] for index in order], [BLUE] * len(order), size=3.5)
+    axes.set_yticks(range(len(order)), [tissues[index] for index in order])
+    axes.axvline(0, color="#b8c0ca", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("R² gained")
+    axes.grid(axis="x", alpha=0.35)
+    plain_axes(axes)
+    return figure
+
+
+def attention_figure(table: AttentionTable) -> Figure:
+    """Change of the share of attention by element: one panel each, layers down, heads across, stars where p < 0.05."""
+    layers, heads = (max(getattr(test, name) for test in table.tests) + 1 for name in ("layer", "head"))
+    change = np.full((len(ELEMENTS), layers, heads), np.nan)
+    for test in table.tests:
+        change[ELEMENTS.index(test.element), test.layer, test.head] = test.after - test.before
+    figure = new_figure(9.6, 1.6 + 0.3 * layers)
+    panels = figure.subplots(1, len(ELEMENTS), sharey=True)
+    most = float(np.nanmax(np.abs(change))) if np.isfinite(change).any() else 1.0
+    for axes, element, values in zip(panels, ELEMENTS, change, strict=True):
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+        axes.set(title=element, xlabel="head")
+        axes.set_xticks(range(heads), range(1, heads + 1))
+        axes.set_yticks(range(layers), range(1, layers + 1))
+    for test in table.tests:
+        if test.p < 0.05:
+            panels[ELEMENTS.index(test.element)].text(test.head, test.layer, "*", ha="center", va="center")
+    panels[0].set_ylabel("layer")
+    figure.colorbar(image, ax=panels, label="change of attention share", fraction=0.04)
+    return figure
+
+
+def calibration_figure(calibration: Calibration) -> Figure:
+    """Observed means with intervals against predicted means, in tenths of the predictions."""
+    figure = new_figure(5.4, 4.3)
+    axes = figure.subplots()
+    for item in calibration.bins:
+        axes.plot([item.predicted] * 2, [item.observed.low, item.observed.high], color=BLUE, linewidth=2, zorder=3)
+    axes.scatter(
+        [item.predicted for item in calibration.bins],
+        [item.observed.value for item in calibration.bins],
+        s=28,
+        color=BLUE,
+        zorder=4,
+    )
+    ends = [calibration.bins[0].predicted, calibration.bins[-1].predicted]
+    axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set(xlabel="mean predicted log1p TPM", ylabel="mean observed log1p TPM")
+    axes.grid(alpha=0.35)
     plain_axes(axes)
     return figure
 

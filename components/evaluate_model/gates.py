@@ -8,22 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.evaluate_model.baselines import HONEST
+from components.evaluate_model.behaviour import Behaviour, TissueIdentity
 from components.evaluate_model.bootstrap import Interval
+from components.evaluate_model.champion_rules import ChampionEvidence, champion_json, champion_rules, is_better
+from components.evaluate_model.leakage import Leakage
+from components.evaluate_model.rule import Rule
 from components.evaluate_model.scores import Scores, number_json
 from components.sections import GateParams
 
+VERDICT_SCHEMA_VERSION = 2
 MODALITY_NAMES = {"dna": "DNA", "rna": "RNA", "protein": "protein"}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule of the verdict. `threshold` is what `value` was held against."""
-
-    name: str
-    value: float
-    threshold: float
-    passed: bool
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,8 @@ class Evidence:
 
     `gains`: R²(model) − R²(baseline), by honest baseline. `contributions`: R² lost when a modality is shuffled across
     genes, by modality. `rankable_genes`: test genes with isoforms to rank. `same_dataset`: whether the model was
-    trained on the very dataset whose test split judges it.
+    trained on the very dataset whose test split judges it. `identity`: None where there are too few tissues to permute.
+    `champion`: None where the registry has none, or it is this very model.
     """
 
     genes: int
@@ -42,16 +37,25 @@ class Evidence:
     gains: Mapping[str, Interval]
     contributions: Mapping[str, Interval]
     rankable_genes: int
+    leakage: Leakage
+    behaviour: Behaviour
+    identity: TissueIdentity | None
+    champion: ChampionEvidence | None
 
 
 def verdict(evidence: Evidence, gates: GateParams, *, confidence: float) -> dict[str, Any]:
-    """The verdict as JSON data: {"blessed", "rules": [...], "reasons": sentences of the rules that failed}.
+    """The verdict as JSON data: "blessed", "promoted", "rules", "reasons" (sentences of rules that failed), "champion".
 
-    A figure that is not defined fails its rule.
+    Blessed is a model that passes every rule; promoted one that is blessed and better than the champion, the lower
+    bound of what it gains above 0, or the first. A figure that is not defined fails its rule.
     """
-    rules = list(_rules(evidence, gates, f"{confidence:.0%}"))
+    rules = list(_rules(evidence, gates, confidence))
+    blessed = all(rule.passed for rule in rules)
     return {
-        "blessed": all(rule.passed for rule in rules),
+        "schema_version": VERDICT_SCHEMA_VERSION,
+        "blessed": blessed,
+        "promoted": blessed and (evidence.champion is None or is_better(evidence.champion)),
+        "champion": champion_json(evidence.champion),
         "rules": [
             {
                 "name": rule.name,
@@ -66,18 +70,25 @@ def verdict(evidence: Evidence, gates: GateParams, *, confidence: float) -> dict
     }
 
 
-def _rules(evidence: Evidence, gates: GateParams, level: str) -> Iterator[Rule]:
+def _rules(evidence: Evidence, gates: GateParams, confidence: float) -> Iterator[Rule]:
+    level = f"{confidence:.0%}"
     yield _enough_genes(evidence.genes, gates.min_test_genes)
     yield _all_finite(evidence.not_finite)
     yield _same_dataset(evidence.same_dataset)
+    yield _no_leakage(evidence.leakage)
+    yield from _batch_rules(evidence.behaviour, gates.max_difference)
     yield _floor("min_r2", "Mean R² over tissues", evidence.model.means["r2"], gates.min_r2)
     yield _floor("min_spearman", "Mean Spearman over tissues", evidence.model.means["spearman"], gates.min_spearman)
     for name in gates.better_than:
-        yield _better_than(name, evidence.gains[name], level)
+        yield _better_than(name, evidence.gains.get(name), level)
+    if gates.tissue_identity and evidence.identity is not None:
+        yield _tissue_identity(evidence.identity, confidence)
     if gates.within_gene_above_chance:
         yield _within_gene(evidence.model.means["within_gene_spearman"], evidence.rankable_genes, level)
     for modality in gates.require_contribution:
         yield _contribution(modality, evidence.contributions.get(modality), level)
+    if evidence.champion is not None:
+        yield from champion_rules(evidence.champion, gates.champion_margin, confidence)
 
 
 def _enough_genes(genes: int, least: int) -> Rule:
@@ -104,6 +115,40 @@ def _same_dataset(same: bool) -> Rule:
     return Rule("same_dataset", float(same), 1, same, sentence)
 
 
+def _no_leakage(leakage: Leakage) -> Rule:
+    found = ", ".join(f"{count:,} {kind}" for kind, count in leakage.found.items())
+    sentence = (
+        f"The split leaks: {found} of the test split are in the training or validation split too."
+        if found
+        else f"The test split shares no {', '.join(leakage.promised)} with the training and validation splits."
+    )
+    return Rule("no_leakage", sum(leakage.found.values()), 0, not found, sentence)
+
+
+def _batch_rules(behaviour: Behaviour, most: float) -> Iterator[Rule]:
+    cases = [
+        ("batches_change_nothing", "predicting transcripts one by one in reverse order", behaviour.batches),
+        ("padding_changes_nothing", "padding the sequences of a batch to one length", behaviour.padding),
+    ]
+    if behaviour.onnx is not None:
+        cases.append(("onnx_equals_torch", "running the exported ONNX graph instead of PyTorch", behaviour.onnx))
+    for name, what, difference in cases:
+        passed = difference <= most  # written so that NaN fails
+        relation = "within" if passed else "more than"
+        sentence = f"{what[0].upper()}{what[1:]} changes answers by {difference:.2g} log1p TPM, {relation} {most:g}."
+        yield Rule(name, difference, most, passed, sentence)
+
+
+def _tissue_identity(identity: TissueIdentity, confidence: float) -> Rule:
+    passed = identity.p <= 1 - confidence and abs(identity.permuted) < max(0.05, identity.correlation / 2)
+    words = "knows which tissue is which" if passed else "is not shown to know which tissue is which"
+    sentence = (
+        f"The model {words}: its tissue-centred profile correlation is {identity.correlation:+.3f}, and "
+        f"{identity.permuted:+.3f} with its tissues permuted (p = {identity.p:.2g})."
+    )
+    return Rule("tissue_identity", identity.p, 1 - confidence, passed, sentence)
+
+
 def _floor(name: str, what: str, figure: Interval, least: float) -> Rule:
     # Not defined (every prediction constant) is no skill.
     value = 0.0 if math.isnan(figure.value) else figure.value
@@ -112,7 +157,10 @@ def _floor(name: str, what: str, figure: Interval, least: float) -> Rule:
     return Rule(name, value, least, passed, f"{what} is {value:.3f}; it {relation} the floor of {least:g}.")
 
 
-def _better_than(name: str, gain: Interval, level: str) -> Rule:
+def _better_than(name: str, gain: Interval | None, level: str) -> Rule:
+    if gain is None:
+        sentence = f"Whether the model is better than {HONEST[name]} is not known: that baseline was not made."
+        return Rule(f"better_than_{name}", float("nan"), 0, False, sentence)
     if math.isnan(gain.low):
         sentence = f"Whether the model is better than {HONEST[name]} is not defined: the test labels do not vary."
         return Rule(f"better_than_{name}", float("nan"), 0, False, sentence)

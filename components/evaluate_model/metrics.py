@@ -157,9 +157,15 @@ def profile_correlation(observed: np.ndarray, predicted: np.ndarray) -> np.ndarr
     tissue averages, or one whose tissues are permuted, scores about 0. NaN where the observed profile is constant;
     0 where only the predicted one is.
     """
-    first = observed.astype(np.float64) - observed.mean(axis=0, dtype=np.float64)
-    second = predicted.astype(np.float64) - predicted.mean(axis=0, dtype=np.float64)
+    first, second = standardised_profiles(observed), standardised_profiles(predicted)
+    correlation = np.clip((first * second).sum(axis=1), -1, 1)
+    return np.where((first**2).sum(axis=1) > 0, correlation, np.nan)
+
+
+def standardised_profiles(values: np.ndarray) -> np.ndarray:
+    """Profiles (N, T) less each tissue's mean and each transcript's, scaled to length 1; 0 where one is constant."""
+    centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
     # Differences of float32 values this small are rounding, not a profile.
-    second = np.where(np.ptp(second, axis=1, keepdims=True) > 1e-6, second, 0.0)
-    correlation = pearson(first, second)
-    return np.where(np.ptp(first, axis=1) > 1e-6, skill(correlation), np.nan)
+    varies = np.ptp(centred, axis=1, keepdims=True) > 1e-6
+    centred = np.where(varies, centred - centred.mean(axis=1, keepdims=True), 0.0)
+    return skill(divided(centred, np.sqrt((centred**2).sum(axis=1, keepdims=True))))

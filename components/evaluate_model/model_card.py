@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from components.evaluate_model.baselines import HONEST
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation
 from components.evaluate_model.gates import MODALITY_NAMES
-from components.evaluate_model.scores import HEADINGS
+from components.evaluate_model.scores import DERIVED_HEADINGS, HEADINGS
 from components.evaluate_model.subject import Subject
 from components.params import Params
 
 
-def model_card(subject: Subject, evaluation: Evaluation, params: Params) -> str:
+def model_card(subject: Subject, evaluation: Evaluation, params: Params, intervals: Mapping[str, Any] | None) -> str:
     """The card as Markdown."""
     level = f"{params.evaluate.confidence:.0%}"
     blessed = evaluation.verdict["blessed"]
@@ -35,7 +38,10 @@ def model_card(subject: Subject, evaluation: Evaluation, params: Params) -> str:
         "",
         "| figure | value |",
         "|---|---|",
-        *(f"| {heading} | {_text(evaluation.model.means[name])} |" for name, heading in HEADINGS.items()),
+        *(
+            f"| {heading} | {_text(evaluation.model.means[name])} |"
+            for name, heading in {**HEADINGS, **DERIVED_HEADINGS}.items()
+        ),
         "",
         "R² gained over each honest baseline, paired on the same genes:",
         "",
@@ -44,6 +50,7 @@ def model_card(subject: Subject, evaluation: Evaluation, params: Params) -> str:
         *(f"| {HONEST[name]} | {_text(evaluation.gains[name])} |" for name in evaluation.baselines),
         "",
         *_contributions(evaluation),
+        *_intervals(intervals),
         "## Data",
         "",
         f"- dataset `{subject.transcripts.digest}`, model `{subject.model.digest}`",
@@ -73,6 +80,22 @@ def _contributions(evaluation: Evaluation) -> list[str]:
         "| modality | R² lost |",
         "|---|---|",
         *(f"| {MODALITY_NAMES[name]} | {_text(lost)} |" for name, lost in evaluation.contributions.items()),
+        "",
+    ]
+
+
+def _intervals(intervals: Mapping[str, Any] | None) -> list[str]:
+    if intervals is None:
+        return ["No prediction intervals: training set no genes apart to calibrate them.", ""]
+    covered = intervals["test_coverage"]
+    per_gene, per_transcript = (
+        "n/a" if covered[name] is None else f"{covered[name]:.3f}" for name in ("per_gene", "per_transcript")
+    )
+    return [
+        f"Prediction intervals of level {intervals['level']:g} (split conformal, per tissue), calibrated on "
+        f"{intervals['calibration']['genes']:,} genes that neither training nor early stopping read. The level holds "
+        "per gene: for a random transcript of a random gene. On the test split they cover "
+        f"{per_gene} per gene and {per_transcript} per transcript.",
         "",
     ]
 

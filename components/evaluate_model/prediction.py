@@ -24,17 +24,22 @@ def predict(
     modalities: tuple[str, ...],
     *,
     donors: Mapping[str, np.ndarray] | None = None,
+    random_dna_seed: int | None = None,
     description: str = "predict",
 ) -> np.ndarray:
     """log1p TPM of all transcripts: float32 (N, T).
 
     A transcript that has none of the model's modalities gets the tissue means that the model was trained with.
     `donors[modality][row]` is the transcript whose sequence of that modality is given to `row` instead of its own.
+    With `random_dna_seed`, every DNA window is one of random bases.
     """
     pieces = []
     with track(len(examples), description, "transcripts") as advance:
         for rows in examples.chunks(PREDICTION_CHUNK_ROWS):
-            inputs = [_input(examples, row, modalities, donors or {}) for row in rows]
+            inputs = [
+                transcript_input(examples, row, modalities, donors or {}, random_dna_seed, predictor.config.window_bp)
+                for row in rows
+            ]
             known = [not (item.dna is None and item.rna is None and item.protein is None) for item in inputs]
             block = np.tile(np.asarray(predictor.config.output_mean, dtype=np.float32), (len(rows), 1))
             readable = [item for item, has_any in zip(inputs, known, strict=True) if has_any]
@@ -44,12 +49,26 @@ def predict(
     return np.concatenate(pieces)
 
 
-def _input(
-    examples: Examples, row: int, modalities: tuple[str, ...], donors: Mapping[str, np.ndarray]
+def transcript_input(
+    examples: Examples,
+    row: int,
+    modalities: tuple[str, ...],
+    donors: Mapping[str, np.ndarray] | None = None,
+    random_dna_seed: int | None = None,
+    window_bp: int | None = None,
 ) -> TranscriptInput:
-    source = {name: int(donors[name][row]) if name in donors else row for name in modalities}
+    """What the model reads of one transcript: windows of `window_bp` around its TSS, the dataset's own length if None.
+
+    `donors` and `random_dna_seed` as for `predict`.
+    """
+    source = {name: int(donors[name][row]) if donors and name in donors else row for name in modalities}
+    dna = None
+    if "dna" in source:
+        dna = examples.window(source["dna"], window_bp=window_bp)
+        if random_dna_seed is not None:
+            dna = np.random.default_rng([random_dna_seed, row]).integers(0, 4, len(dna)).astype(np.uint8)
     return TranscriptInput(
-        dna=examples.window(source["dna"]) if "dna" in source else None,
+        dna=dna,
         rna=(examples.rna[source["rna"]] or None) if "rna" in source else None,
         protein=(examples.protein[source["protein"]] or None) if "protein" in source else None,
     )

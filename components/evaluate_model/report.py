@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
+from components.evaluate_model.attention import AttentionTable
 from components.evaluate_model.baselines import HONEST, ORACLES
 from components.evaluate_model.bootstrap import Interval
 from components.evaluate_model.evaluation import Evaluation
 from components.evaluate_model.figures import (
     comparison_figure,
-    contribution_figure,
     history_figure,
     scatter_figure,
     tissue_figure,
 )
-from components.evaluate_model.gates import MODALITY_NAMES
-from components.evaluate_model.scores import HEADINGS, Scores
+from components.evaluate_model.report_sections import (
+    ablation_section,
+    attention_section,
+    calibration_section,
+    dna_alone_section,
+    interval_html,
+    strata_section,
+)
+from components.evaluate_model.scores import DERIVED_HEADINGS, HEADINGS, Scores
 from components.evaluate_model.subject import Subject
 from components.html_page import AMBER, BLUE, GREY, embedded, facts, mark, page, section, table
 from components.params import Params
@@ -27,12 +36,21 @@ LABELS = {
     "ridge": "Ridge, lengths + composition",
     "boosting": "Gradient boosting, same features",
     "kmer_ridge": "k-mer ridge, DNA + RNA + protein",
+    "nearest_neighbour": "Nearest neighbour by homology",
+    "dna_alone": "DNA tower alone",
     "gene_mean": "Gene mean (oracle)",
     "uniform_share": "Even isoform share (oracle)",
 }
 
 
-def report_page(subject: Subject, evaluation: Evaluation, params: Params) -> str:
+def report_page(
+    subject: Subject,
+    evaluation: Evaluation,
+    params: Params,
+    *,
+    intervals: Mapping[str, Any] | None,
+    attention: AttentionTable | None,
+) -> str:
     """The whole page as HTML."""
     level = f"{params.evaluate.confidence:.0%}"
     pieces = [
@@ -45,27 +63,19 @@ def report_page(subject: Subject, evaluation: Evaluation, params: Params) -> str
     pieces += [
         _verdict(evaluation),
         _comparison(evaluation, subject),
+        *dna_alone_section(evaluation),
         _tissues(evaluation),
         _scatter(evaluation),
-        *([_contributions(evaluation, level)] if evaluation.contributions else []),
+        calibration_section(evaluation.calibration, intervals),
+        strata_section(evaluation.strata),
+        *ablation_section(evaluation, level),
+        *attention_section(attention),
         _data(subject),
         _training(subject),
         _provenance(subject, params),
     ]
     suffix = " (simulated data)" if subject.simulated else ""
     return page(f"Model evaluation{suffix}", pieces)
-
-
-def interval_html(figure: Interval, *, signed: bool = False) -> str:
-    """A figure with its interval below it; "n/a" where it is not defined."""
-    if figure.value != figure.value:
-        return "n/a"
-    style = "+.3f" if signed else ".3f"
-    value = f"{figure.value:{style}}".replace("-", "−")
-    if figure.low != figure.low:
-        return value
-    spread = f"{figure.low:{style}} to {figure.high:{style}}".replace("-", "−")
-    return f'{value}<span class="range">{spread}</span>'
 
 
 def _verdict(evaluation: Evaluation) -> str:
@@ -90,9 +100,21 @@ def _verdict(evaluation: Evaluation) -> str:
         (f"{len(evaluation.observed):,}", "test transcripts"),
         (f"{len(evaluation.groups.sizes):,}", "test genes"),
     ]
+    if blessed:
+        lead += " " + _promotion(evaluation)
     body = f"<p>{lead}</p>" + facts([(figure.replace("nan", "n/a"), word) for figure, word in figures])
     card = section(heading, body).replace("<section>", f'<section class="verdict {"good" if blessed else "bad"}">', 1)
     return card + "\n" + section("Rules", table(["", "What was found"], rows, text_columns=2))
+
+
+def _promotion(evaluation: Evaluation) -> str:
+    champion = evaluation.verdict["champion"]
+    if champion is None:
+        return "There is no champion to compare it with: packaged, it becomes the first."
+    name = f"<code>{escape(champion['version'])}</code>"
+    if evaluation.verdict["promoted"]:
+        return f"It is better than the champion {name} on the same genes, and is promoted when it is packaged."
+    return f"It is not shown to be better than the champion {name}, which stays unless a person promotes this model."
 
 
 def _comparison(evaluation: Evaluation, subject: Subject) -> str:
@@ -122,13 +144,30 @@ def _comparison(evaluation: Evaluation, subject: Subject) -> str:
         " transcripts and averaged. Isoform Spearman and top-1 rank the isoforms of one gene and average over genes;"
         f" guessing finds the top isoform in {evaluation.top1_chance:.3f} of cases. Profile corr. is the correlation"
         " over tissues after each tissue’s own mean is taken off. Label reliability is the agreement of two halves of"
-        " the samples, stepped up to all of them: labels are not more certain than that. n/a: not defined, as for a"
-        " constant prediction; gates count it as no skill.</p></details>"
+        " the samples, stepped up to all of them: labels are not more certain than that. Share distance is half the sum"
+        " of differences between observed and predicted isoform shares, 0 to 1, smaller is better. tau is the"
+        " specificity of a transcript to few tissues; gene totals sum the TPM of a gene’s isoforms. n/a: not defined,"
+        " as for a constant prediction; gates count it as no skill.</p></details>"
     ).replace("nan of cases", "n/a of cases")
     figure = embedded(
         comparison_figure(lines), "Mean R² over tissues with intervals: model, baselines, what is attainable."
     )
-    return section("Against baselines", table(headings, rows), figure, *_ceilings(subject, evaluation), notes)
+    derived = "<h3>What follows from the predictions</h3>" + _derived(evaluation)
+    return section("Against baselines", table(headings, rows), figure, *_ceilings(subject, evaluation), derived, notes)
+
+
+def _derived(evaluation: Evaluation) -> str:
+    """Shares of isoforms, tissue specificity and gene totals, of the model and of all others."""
+    others = {**evaluation.baselines, **evaluation.oracles}
+    rows = [("strong", ["The model", *(interval_html(evaluation.model.means[name]) for name in DERIVED_HEADINGS)])]
+    rows += [
+        (
+            "" if name in evaluation.baselines else "quiet",
+            [escape(LABELS[name]), *(interval_html(scores.means[key]) for key in DERIVED_HEADINGS)],
+        )
+        for name, scores in others.items()
+    ]
+    return table(["Prediction", *DERIVED_HEADINGS.values()], rows)
 
 
 def _ceilings(subject: Subject, evaluation: Evaluation) -> list[str]:
@@ -164,18 +203,6 @@ def _tissues(evaluation: Evaluation) -> str:
 def _scatter(evaluation: Evaluation) -> str:
     caption = "Predicted against observed expression of test transcripts; the dashed line is equality."
     return section("Predicted and observed", embedded(scatter_figure(evaluation), caption))
-
-
-def _contributions(evaluation: Evaluation, level: str) -> str:
-    lines = [(MODALITY_NAMES[name], lost) for name, lost in evaluation.contributions.items()]
-    caption = (
-        "R² lost when each test transcript is given the sequence of a transcript of another gene, one modality at a "
-        f"time ({level} intervals). A modality whose loss is 0 is not used."
-    )
-    rows = [("", [escape(label), interval_html(lost, signed=True)]) for label, lost in lines]
-    return section(
-        "What the model uses", embedded(contribution_figure(lines), caption), table(["Shuffled", "R² lost"], rows)
-    )
 
 
 def _training(subject: Subject) -> str:

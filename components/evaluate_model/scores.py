@@ -16,6 +16,7 @@ from components.evaluate_model.bootstrap import (
     r2_samples,
     spearman_samples,
 )
+from components.evaluate_model.derived_metrics import gene_totals, share_distance, tissue_specificity
 from components.evaluate_model.metrics import (
     GeneGroups,
     defined_mean,
@@ -37,14 +38,20 @@ HEADINGS = {
     "within_gene_top1": "Isoform top-1",
     "profile_correlation": "Profile corr.",
 }
+# Figures of what follows from the predictions; a smaller distance of shares is better.
+DERIVED_HEADINGS = {
+    "share_distance": "Share distance",
+    "tau_spearman": "tau Spearman",
+    "gene_total_r2": "Gene-total R²",
+}
 
 
 @dataclass(frozen=True)
 class Scores:
     """The figures of one prediction.
 
-    `means` by name in `HEADINGS`; `r2` and `spearman` hold one interval per tissue. `r2_draws`: float64 (R,), the mean
-    R² over tissues on each resample, for paired differences.
+    `means` by name in `HEADINGS` and `DERIVED_HEADINGS`; `r2` and `spearman` hold one interval per tissue. `r2_draws`:
+    float64 (R, T), R² on each resample, for paired differences.
     """
 
     means: dict[str, Interval]
@@ -54,7 +61,7 @@ class Scores:
 
     def to_json(self, tissues: tuple[str, ...] = ()) -> dict[str, Any]:
         """Figures as JSON data, per tissue too where `tissues` names them; undefined ones are null."""
-        data: dict[str, Any] = {name: interval_json(self.means[name]) for name in HEADINGS}
+        data: dict[str, Any] = {name: interval_json(figure) for name, figure in self.means.items()}
         if tissues:
             data["per_tissue"] = {
                 tissue: {"r2": interval_json(self.r2[index]), "spearman": interval_json(self.spearman[index])}
@@ -81,6 +88,8 @@ class Scorer:
         self.confidence = confidence
         self.counts = gene_resamples(len(groups.sizes), resamples, seed)
         self.rank_resamples = min(rank_resamples, resamples)
+        # Each gene as a row of its own, for what is measured on gene totals.
+        self._genes = GeneGroups.of(list(groups.names))
         _, chance = within_gene_top1(observed, observed, groups)
         self.top1_chance = float(defined_mean(defined_mean(chance, axis=1)))
         self.rankable_genes = int((~np.isnan(chance)).any(axis=1).sum())
@@ -96,41 +105,80 @@ class Scorer:
         if not ranks_isoforms(predicted, self.groups):
             ranking = np.full_like(ranking, np.nan)
         top1 = defined_mean(within_gene_top1(self.observed, predicted, self.groups)[0], axis=1)
-        profile = profile_correlation(self.observed, predicted)
-        known = (~np.isnan(profile)).astype(np.float64)
-        profile_of_gene = divided(self.groups.sums(skill(profile)), self.groups.sums(known))
         return Scores(
             means={
-                "r2": self._interval(float(defined_mean(r2)), defined_mean(r2_draws, axis=1)),
+                "r2": self.interval(float(defined_mean(r2)), defined_mean(r2_draws, axis=1)),
                 "spearman": self._spearman_mean(spearman, spearman_draws),
                 "within_gene_spearman": self._gene_mean(ranking),
                 "within_gene_top1": self._gene_mean(top1),
-                "profile_correlation": self._gene_mean(profile_of_gene),
+                "profile_correlation": self._gene_mean(self._profile_of_gene(predicted)),
+                "share_distance": self._gene_mean(
+                    defined_mean(share_distance(self.observed, predicted, self.groups), axis=1)
+                ),
+                "tau_spearman": self._tau_spearman(predicted),
+                "gene_total_r2": self._gene_total_r2(predicted),
             },
-            r2=tuple(self._interval(float(value), r2_draws[:, index]) for index, value in enumerate(r2)),
-            spearman=tuple(
-                self._interval(float(value), spearman_draws[:, index]) for index, value in enumerate(spearman)
-            ),
-            r2_draws=defined_mean(r2_draws, axis=1),
+            r2=self._per_tissue(r2, r2_draws),
+            spearman=self._per_tissue(spearman, spearman_draws),
+            r2_draws=r2_draws,
         )
+
+    def _profile_of_gene(self, predicted: np.ndarray) -> np.ndarray:
+        profile = profile_correlation(self.observed, predicted)
+        known = (~np.isnan(profile)).astype(np.float64)
+        return divided(self.groups.sums(skill(profile)), self.groups.sums(known))
+
+    def _tau_spearman(self, predicted: np.ndarray) -> Interval:
+        """Spearman over transcripts of observed and predicted tissue specificity."""
+        observed = tissue_specificity(self.observed)
+        known = ~np.isnan(observed)
+        if not known.any():
+            return self.interval(float("nan"), np.full(1, np.nan))
+        # Predicted to be expressed nowhere: specific to nothing.
+        columns = (observed[known, None], skill(tissue_specificity(predicted))[known, None])
+        part = GeneGroups.of([self.groups.names[gene] for gene in self.groups.gene[known]])
+        kept = np.isin(np.array(self.groups.names, dtype=object), np.array(part.names, dtype=object))
+        draws = spearman_samples(self.counts[: self.rank_resamples, kept], part, *columns)
+        return self.interval(float(spearman_per_tissue(*columns)[0]), draws[:, 0])
+
+    def _gene_total_r2(self, predicted: np.ndarray) -> Interval:
+        """Mean over tissues of the R² of gene totals."""
+        totals = gene_totals(self.observed, self.groups), gene_totals(predicted, self.groups)
+        draws = defined_mean(r2_samples(self.counts, self._genes, *totals), axis=1)
+        return self.interval(float(defined_mean(r2_per_tissue(*totals))), draws)
 
     def gain(self, scores: Scores, other: Scores) -> Interval:
         """R²(`scores`) − R²(`other`), means over tissues, on the same resampled genes."""
         value = scores.means["r2"].value - other.means["r2"].value
-        return self._interval(value, scores.r2_draws - other.r2_draws)
+        return self.interval(value, defined_mean(scores.r2_draws - other.r2_draws, axis=1))
 
-    def _interval(self, value: float, draws: np.ndarray) -> Interval:
+    def r2_lost(self, scores: Scores, changed: np.ndarray) -> Interval:
+        """R²(`scores`) − R² of other predictions (N, T), means over tissues, without their other figures."""
+        value = scores.means["r2"].value - float(defined_mean(r2_per_tissue(self.observed, changed)))
+        draws = scores.r2_draws - r2_samples(self.counts, self.groups, self.observed, changed)
+        return self.interval(value, defined_mean(draws, axis=1))
+
+    def tissue_gains(self, scores: Scores, other: Scores) -> tuple[Interval, ...]:
+        """R²(`scores`) − R²(`other`) of each tissue, on the same resampled genes."""
+        values = np.array([one.value - two.value for one, two in zip(scores.r2, other.r2, strict=True)])
+        return self._per_tissue(values, scores.r2_draws - other.r2_draws)
+
+    def _per_tissue(self, values: np.ndarray, draws: np.ndarray) -> tuple[Interval, ...]:
+        return tuple(self.interval(float(value), draws[:, index]) for index, value in enumerate(values))
+
+    def interval(self, value: float, draws: np.ndarray) -> Interval:
+        """The interval of a figure from its values on resamples (R,)."""
         return interval(value, draws, self.confidence)
 
     def _gene_mean(self, gene_values: np.ndarray) -> Interval:
-        return self._interval(float(defined_mean(gene_values)), gene_mean_samples(self.counts, gene_values))
+        return self.interval(float(defined_mean(gene_values)), gene_mean_samples(self.counts, gene_values))
 
     def _spearman_mean(self, values: np.ndarray, draws: np.ndarray) -> Interval:
         """Mean over tissues whose labels vary; a tissue predicted as constant has no skill, and all of them no mean."""
         if np.isnan(values).all():
-            return self._interval(float("nan"), draws[:, 0])
+            return self.interval(float("nan"), draws[:, 0])
         varies = np.ptp(self.observed, axis=0) > 0
-        return self._interval(float(skill(values[varies]).mean()), skill(draws[:, varies]).mean(axis=1))
+        return self.interval(float(skill(values[varies]).mean()), skill(draws[:, varies]).mean(axis=1))
 
 
 def interval_json(figure: Interval) -> dict[str, float | None]:

@@ -4,37 +4,65 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from components.background import iterate_forked
 from components.extract_sequences.columns import ATTRIBUTES, Rows, split_rows
-from components.extract_sequences.gathering import Gathering, SortedRows, Sorter
-from components.extract_sequences.gff3 import Gff3Dialect
-from components.extract_sequences.gtf import GtfDialect
-from components.extract_sequences.pieces import Annotation, Dialect, Format
-from components.extract_sequences.streams import ahead, read_blocks
+from components.extract_sequences.gathering import Gathering
+from components.extract_sequences.gff3 import Gff3Dialect, Gff3Names
+from components.extract_sequences.gtf import GtfDialect, GtfNames
+from components.extract_sequences.pieces import Annotation, Format
+from components.extract_sequences.sorting import Sorter
+from components.extract_sequences.streams import read_blocks
 from model.errors import InputError
 
 __all__ = ["Annotation", "read_annotation"]
+
+# A smaller file is read sooner than a process is of use.
+_LARGE_BYTES = 1 << 21
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the first block of data says of the whole file."""
+
+    format: Format
+    simulated: bool
 
 
 def read_annotation(path: Path) -> Annotation:
     """Read a GTF or GFF3 file, streamed; which it is, its content says.
 
     Raises `InputError` naming file and line for a row without nine columns, without its transcript, with bad numbers,
-    and for a transcript that stands twice or on two contigs.
+    and for a transcript that stands twice.
     """
-    rows = _data_rows(path)
-    first = next(rows, None)
-    file_format: Format = "gtf" if first is None else _format_of(first)
-    dialect: Dialect = GtfDialect(path) if file_format == "gtf" else Gff3Dialect(path)
-    sorter, gathering = Sorter(dialect), Gathering(path, dialect)
-    # One thread reads, splits and sorts the next block while this one gathers the last.
-    for block in ahead(_sorted_rows(sorter, [] if first is None else [first], rows)):
-        gathering.add(block)
-    simulated = first is not None and _says_simulated(first.block)
-    annotation = gathering.finish(file_format, sorter.contig_names, simulated=simulated)
+    large = path.is_file() and path.stat().st_size > _LARGE_BYTES
+    # Another process reads and sorts the next block while this one gathers the last.
+    blocks = iterate_forked(lambda: _read(path)) if large else _read(path)
+    with closing(blocks):
+        header = next(blocks, _Header("gtf", simulated=False))
+        gathering = Gathering(path, GtfNames() if header.format == "gtf" else Gff3Names())
+        for block in blocks:
+            gathering.add(block)
+    annotation = gathering.finish(header.format, simulated=header.simulated)
     _refuse_same_names(annotation)
     return annotation
+
+
+def _read(path: Path) -> Iterator[Any]:
+    """A `_Header`, then a `SortedRows` by block."""
+    rows = _data_rows(path)
+    first = next(rows, None)
+    if first is None:
+        return
+    file_format = _format_of(first)
+    yield _Header(file_format, simulated=_says_simulated(first.block))
+    sorter = Sorter(GtfDialect(path) if file_format == "gtf" else Gff3Dialect(path))
+    for block in itertools.chain([first], rows):
+        yield sorter.sort(block)
 
 
 def _data_rows(path: Path) -> Iterator[Rows]:
@@ -49,11 +77,6 @@ def _data_rows(path: Path) -> Iterator[Rows]:
             yield rows
         if ended:
             break
-
-
-def _sorted_rows(sorter: Sorter, first: list[Rows], others: Iterator[Rows]) -> Iterator[SortedRows]:
-    for rows in itertools.chain(first, others):
-        yield sorter.sort(rows)
 
 
 def _format_of(rows: Rows) -> Format:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 _GFF3_PREFIXES = ("transcript:", "gene:", "rna-", "gene-", "rna:")
@@ -27,16 +28,24 @@ def parse_gtf(text: str) -> dict[str, str]:
     """Values by key; those of a key that stands several times (`tag "a"; tag "b"`) are joined with commas."""
     attributes: dict[str, str] = {}
     pieces = text.split('"')
-    # Outside quotes: the key of the value that follows, before it maybe pairs whose values are not quoted.
-    for index in range(0, len(pieces) - 1, 2):
-        outside = pieces[index]
-        key = outside.strip("; \t")
-        if " " in key or "\t" in key:
-            bare, _, key = key.rpartition(" ")
+    for outside, value in zip(pieces[::2], pieces[1::2], strict=False):
+        key, bare = _outside_quotes(outside)
+        if bare:
             _add_bare(attributes, bare)
-        attributes[key] = f"{attributes[key]},{pieces[index + 1]}" if key in attributes else pieces[index + 1]
-    _add_bare(attributes, pieces[-1])
+        attributes[key] = f"{attributes[key]},{value}" if key in attributes else value
+    if pieces[-1] != ";":
+        _add_bare(attributes, pieces[-1])
     return attributes
+
+
+@lru_cache(maxsize=4096)
+def _outside_quotes(text: str) -> tuple[str, str]:
+    """The key of the value that follows, and what stands before it: maybe pairs whose values are not quoted."""
+    key = text.strip("; \t")
+    if " " not in key and "\t" not in key:
+        return key, ""
+    bare, _, key = key.rpartition(" ")
+    return key, bare
 
 
 def _add_bare(attributes: dict[str, str], text: str) -> None:
@@ -74,6 +83,7 @@ def naming_of(attributes: Attributes, *, gene: Attributes | None = None, feature
     )
 
 
+@lru_cache(maxsize=4096)
 def _tags(joined: str) -> tuple[str, ...]:
     return tuple(sorted({tag.strip() for tag in joined.split(",")} - {""})) if joined else ()
 

@@ -8,6 +8,7 @@ def extract_sequences(
     raw: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Artifact],
     transcripts: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.HTML],
     params: str,
     work_root: str,
 ) -> None:
@@ -15,4 +16,5 @@ def extract_sequences(
     from components.kubeflow import run_component
 
     inputs = {"raw": raw, "validation": validation}
-    run_component("extract_sequences", inputs=inputs, params=params, work_root=work_root, out=transcripts)
+    pages = {"report.html": report}
+    run_component("extract_sequences", inputs=inputs, params=params, work_root=work_root, out=transcripts, pages=pages)

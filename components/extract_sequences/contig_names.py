@@ -15,7 +15,7 @@ _REFSEQ_NAMES = {"23": "X", "24": "Y"}
 
 def match_contigs(annotation: Annotation, genome: Genome) -> list[str]:
     """The genome's name of each transcript's contig, empty where it has none; none at all raises `InputError`."""
-    found = {name: _match(name, genome) for name in dict.fromkeys(annotation.contig)}
+    found = {name: match_contig(name, genome) for name in dict.fromkeys(annotation.contig)}
     if not any(found.values()):
         raise InputError(
             where=str(annotation.path),
@@ -26,7 +26,8 @@ def match_contigs(annotation: Annotation, genome: Genome) -> list[str]:
     return [found[name] for name in annotation.contig]
 
 
-def _match(name: str, genome: Genome) -> str:
+def match_contig(name: str, genome: Genome) -> str:
+    """The genome's name of a contig, empty where it has none."""
     if name in genome:
         return name
     if name in MITOCHONDRIAL:

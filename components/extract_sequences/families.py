@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _MAX_GENES_PER_KMER = 200
 _MIN_SHARED_KMERS = 5
 _GENES_AT_ONCE = 1024
 _ALPHABET = 32
+_VERSION = re.compile(r"\.\d+(_\d+)?(?=$|_PAR_Y$)")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,36 @@ def read_families(path: Path) -> dict[str, str]:
             )
         families[fields[0]] = fields[1]
     return families
+
+
+def families_of(table: Mapping[str, str], genes: Iterable[str], where: Path) -> dict[str, str]:
+    """The part of a user's table that speaks of `genes`, by their own ids: exact ones, else without versions.
+
+    Raises `InputError` where it speaks of none of them, or gives two families to one gene.
+    """
+    versionless: dict[str, set[str]] = {}
+    for gene, family in table.items():
+        versionless.setdefault(_VERSION.sub("", gene), set()).add(family)
+    found = {}
+    for gene in dict.fromkeys(genes):
+        families = {table[gene]} if gene in table else versionless.get(_VERSION.sub("", gene), set())
+        if len(families) > 1:
+            raise InputError(
+                where=str(where),
+                expected=f"one family for {gene!r}, found without its version",
+                found=", ".join(sorted(families)),
+                fix="Give the version in the table, or one family.",
+            )
+        if families:
+            found[gene] = families.pop()
+    if not found:
+        raise InputError(
+            where=str(where),
+            expected="families of genes of these data",
+            found=f"other genes ({', '.join(list(table)[:3])} …)",
+            fix="Use the annotation's gene ids in the first column.",
+        )
+    return found
 
 
 class DisjointSets:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from components.extract_sequences.streams import read_blocks
 from components.sequences import CODE_N, GenomeWriter
 from model.errors import InputError
 
 _INVALID = 255
+_LINE_END = ord("\n")
 _AMBIGUOUS = b"RYSWKMBDHV"
-_LINE_ENDS = b"\r\n"
-_NOT_AMBIGUOUS = b"ACGTUNacgtun" + _LINE_ENDS
 
 
 def _translation() -> bytes:
@@ -45,8 +46,7 @@ def write_genome(fasta: Path, target: Path) -> GenomeFacts:
     lines = 0
     try:
         for block in read_blocks(fasta):
-            _read_block(fasta, block, lines, writer, facts)
-            lines += block.count(b"\n")
+            lines = _read_block(fasta, block, lines, writer, facts)
     finally:
         writer.close()
     for name, length in facts.lengths.items():
@@ -55,32 +55,35 @@ def write_genome(fasta: Path, target: Path) -> GenomeFacts:
     return facts
 
 
-def _read_block(fasta: Path, block: bytes, lines_before: int, writer: GenomeWriter, facts: GenomeFacts) -> None:
+def _read_block(fasta: Path, block: bytes, lines: int, writer: GenomeWriter, facts: GenomeFacts) -> int:
+    """Write what a block holds; `lines` stand before it, and those behind it are returned."""
     at = 0
     while at < len(block):
         if block[at : at + 1] == b">":
             end = block.index(b"\n", at)
-            _start_contig(fasta, block, at, end, lines_before, writer, facts)
+            lines += 1
+            _start_contig(fasta, block[at:end], lines, writer, facts)
             at = end + 1
             continue
         header = block.find(b"\n>", at)
         end = header + 1 if header >= 0 else len(block)
         piece = block[at:end]
-        codes = piece.translate(_TABLE, _LINE_ENDS)
+        # Taking line ends out first and translating then is many times faster than both at once.
+        codes = piece.replace(b"\n", b"").replace(b"\r", b"").translate(_TABLE)
         if codes:
-            _check(fasta, piece, codes, lines_before + block.count(b"\n", 0, at), facts)
+            _check(fasta, piece, codes, lines, facts)
             writer.write(codes)
             facts.lengths[next(reversed(facts.lengths))] += len(codes)
+        # Counted by numpy: bytes.count takes longer than all the rest where line ends are this frequent.
+        lines += int(np.count_nonzero(np.frombuffer(piece, dtype=np.uint8) == _LINE_END))
         at = end
+    return lines
 
 
-def _start_contig(
-    fasta: Path, block: bytes, at: int, end: int, lines_before: int, writer: GenomeWriter, facts: GenomeFacts
-) -> None:
-    words = block[at + 1 : end].decode("utf-8", "replace").split(maxsplit=1)
-    line = lines_before + block.count(b"\n", 0, at) + 1
-    if not words or words[0] == "__metadata__" or block[at + 1 : at + 2].isspace():
-        raise _error(fasta, line, "a contig name after >", repr(block[at:end].decode("utf-8", "replace")))
+def _start_contig(fasta: Path, header: bytes, line: int, writer: GenomeWriter, facts: GenomeFacts) -> None:
+    words = header[1:].decode("utf-8", "replace").split(maxsplit=1)
+    if not words or words[0] == "__metadata__" or header[1:2].isspace():
+        raise _error(fasta, line, "a contig name after >", repr(header.decode("utf-8", "replace")))
     if words[0] in facts.lengths:
         raise _error(fasta, line, "each contig once", f"{words[0]!r} again")
     facts.lengths[words[0]] = 0
@@ -97,8 +100,9 @@ def _check(fasta: Path, piece: bytes, codes: bytes, lines_before: int, facts: Ge
             strange = [letter for letter in line.rstrip(b"\r") if _TABLE[letter] == _INVALID]
             if strange:
                 raise _error(fasta, number, "nucleotides", repr(chr(strange[0])))
-    if CODE_N in codes:
-        facts.ambiguous_bases += len(piece.translate(None, _NOT_AMBIGUOUS))
+    unknown = codes.count(CODE_N)
+    if unknown:
+        facts.ambiguous_bases += unknown - piece.count(b"N") - piece.count(b"n")
 
 
 def _error(fasta: Path, line: int | None, expected: str, found: str) -> InputError:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
 from components.extract_sequences.attributes import Attributes, Naming, naming_of, parse_gff3, without_prefix
 from components.extract_sequences.columns import ATTRIBUTES, Rows
-from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE
+from components.extract_sequences.pieces import CDS, EXON, SELENOCYSTEINE, Learned
 from model.errors import InputError
 
 _KEY = b"Parent="
+_TRANS_SPLICING = b"exception=trans-splicing"
 _SKIPPED = frozenset(
     (
         *("five_prime_UTR", "three_prime_UTR", "UTR", "start_codon", "stop_codon", "intron", "region", "match"),
@@ -23,7 +25,7 @@ _SKIPPED = frozenset(
 
 
 class Gff3Dialect:
-    """Numbers transcripts by the `Parent` of their exons; names come from the row whose `ID` that is."""
+    """Numbers transcripts by the `Parent` of their exons; what is learned is for `Gff3Names`."""
 
     piece_of_feature: ClassVar[dict[str, int]] = {
         "exon": EXON,
@@ -36,7 +38,9 @@ class Gff3Dialect:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._numbers: dict[bytes, int] = {}
-        self._rows: dict[str, tuple[str, bytes, int]] = {}
+        self._rows: dict[bytes, tuple[str, int]] = {}
+        self._learned: list[Learned] = []
+        self._told = 0
 
     def wants(self, feature: str) -> bool:
         """Whether rows of a feature that is no piece may be a transcript or a gene."""
@@ -60,29 +64,55 @@ class Gff3Dialect:
         return np.array(places, dtype=np.int64), np.array(numbers, dtype=np.int64)
 
     def describe(self, rows: Rows, features: list[str]) -> None:
-        """Keep the attributes of rows that may be a transcript or a gene; an ID used twice raises `InputError`."""
+        """Learn the attributes of rows that may be a transcript or a gene; an ID used twice raises `InputError`."""
         for row, feature in enumerate(features):
             text = rows.field(row, ATTRIBUTES)
             name = _value(text, b"ID=")
             if not name:
                 continue
-            key = name.decode("utf-8", "replace")
-            if key in self._rows and self._rows[key][0] == feature:
+            if name in self._rows and self._rows[name][0] == feature:
+                if _TRANS_SPLICING in text:  # RefSeq gives each part a row
+                    continue
                 raise InputError(
                     where=f"{self._path}, line {rows.line[row]:,}",
                     expected="each transcript and gene once",
-                    found=f"duplicated transcript or gene {key!r}, already on line {self._rows[key][2]:,}",
+                    found=f"duplicated transcript or gene {name.decode('utf-8', 'replace')!r}, already on line "
+                    f"{self._rows[name][1]:,}",
                     fix="Give each copy an identifier of its own, as GENCODE does with _PAR_Y, or remove one.",
                 )
-            self._rows[key] = (feature, text, int(rows.line[row]))
+            self._rows[name] = (feature, int(rows.line[row]))
+            self._learned.append((name, feature, text))
+
+    def learned(self) -> list[Learned]:
+        """Since the last call: (ID, feature, attributes) of rows, then (name,) of transcripts in their order."""
+        learned, self._learned = self._learned, []
+        learned += [(name,) for name in itertools.islice(self._numbers, self._told, None)]
+        self._told = len(self._numbers)
+        return learned
+
+
+class Gff3Names:
+    """Names come from the row whose `ID` the `Parent` of a transcript's exons is."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[str, bytes]] = {}
+        self._transcripts: list[bytes] = []
+
+    def learn(self, items: list[Learned]) -> None:
+        """Take what `Gff3Dialect.learned` gave."""
+        for item in cast("list[tuple[bytes] | tuple[bytes, str, bytes]]", items):
+            if len(item) == 1:
+                self._transcripts.append(item[0])
+            else:
+                self._rows[item[0].decode("utf-8", "replace")] = item[1:]
 
     def finish(self) -> list[Naming]:
         """Names by transcript number."""
         namings: list[Naming] = []
         used: set[str] = set()
-        for key in self._numbers:
+        for key in self._transcripts:
             name = key.decode("utf-8", "replace")
-            feature, text, _ = self._rows.get(name, ("", b"ID=" + key, 0))
+            feature, text = self._rows.get(name, ("", b"ID=" + key))
             attributes = parse_gff3(text.decode("utf-8", "replace"))
             naming = naming_of(attributes, gene=self._gene(attributes), feature=feature)
             if naming.transcript_id in used:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from components.extract_sequences.contig_names import match_contig
 from components.extract_sequences.streams import read_blocks
+from components.sequences import Genome
 from model.errors import InputError
 
 Interval = tuple[str, int, int]
@@ -40,6 +42,23 @@ def _merged(intervals: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
             merged.append([start, end])
     table = np.array(merged, dtype=np.int64)
     return table[:, 0], table[:, 1]
+
+
+def on_genome(regions: dict[str, list[Interval]], genome: Genome, where: Path) -> dict[str, list[Interval]]:
+    """The regions with contigs as the genome names them; none on any of its contigs raises `InputError`."""
+    names = {contig for intervals in regions.values() for contig, _, _ in intervals}
+    own = {name: match_contig(name, genome) for name in names}
+    if not any(own.values()):
+        raise InputError(
+            where=str(where),
+            expected=f"regions on contigs of the genome ({', '.join(genome.contigs[:3])} …)",
+            found=f"none ({', '.join(sorted(names)[:3])} …)",
+            fix="Give regions of the same assembly.",
+        )
+    return {
+        name: [(own[contig], start, end) for contig, start, end in intervals if own[contig]]
+        for name, intervals in regions.items()
+    }
 
 
 def read_bed(path: Path) -> dict[str, list[Interval]]:

@@ -12,16 +12,25 @@ from components.sections import SplitParams
 from model.errors import InputError
 
 _EXAMPLES = 5
+_TOLD = 3
 
 
-def audit(transcripts: Sequence[Transcript], splits: Sequence[str], params: SplitParams) -> dict[str, Any]:
+def audit(
+    transcripts: Sequence[Transcript],
+    splits: Sequence[str],
+    params: SplitParams,
+    families: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """What splits share, by kind: `count`, the first `examples`, and whether that `blocks`.
 
-    Genes, RNAs and proteins in two splits always block; overlapping windows where the parameters promise none; similar
-    proteins where the policy goes by family. What blocks and is found raises `InputError`.
+    Genes, RNAs and proteins in two splits always block, and so do families of a user's table (`families`, by gene);
+    overlapping windows where the parameters promise none; similar proteins where the policy goes by them. What blocks
+    and is found raises `InputError`.
     """
+    given = families or {}
     found = {
         "genes": _shared(splits, (item.gene_id for item in transcripts)),
+        "families": _shared(splits, (given.get(item.gene_id) for item in transcripts), transcripts),
         "identical_rnas": _shared(splits, (_digest(item.rna) for item in transcripts), transcripts),
         "identical_proteins": _shared(
             splits, (_digest(item.protein) if item.protein else None for item in transcripts), transcripts
@@ -29,17 +38,17 @@ def audit(transcripts: Sequence[Transcript], splits: Sequence[str], params: Spli
         "overlapping_windows": _overlapping(transcripts, splits),
         "similar_proteins": _similar(transcripts, splits, params.min_shared_kmers),
     }
-    blocking = {"genes", "identical_rnas", "identical_proteins"}
+    blocking = {"genes", "families", "identical_rnas", "identical_proteins"}
     if params.exclude_overlapping_windows:
         blocking.add("overlapping_windows")
-    if params.policy != "gene":
+    if params.policy != "gene" and not given:
         blocking.add("similar_proteins")
     for kind, examples in found.items():
         if kind in blocking and examples:
             raise InputError(
                 where="leakage audit of the splits",
                 expected=f"no {kind.replace('_', ' ')} shared between splits",
-                found=f"{len(examples):,}, for example {examples[0]}",
+                found=f"{len(examples):,}, for example {'; '.join(examples[:_TOLD])}",
                 fix="Choose another extract.split.policy, or correct the table of gene families.",
             )
     return {

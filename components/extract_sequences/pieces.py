@@ -45,7 +45,8 @@ class Annotation:
     """T transcripts as annotated, in the order of the file.
 
     `contig` and `strand` (`+`, `-` or `.`) by transcript, `""` and `.` for one that has neither exon nor CDS; `line` of
-    its first piece, 0 if none. `simulated`: the file's comments say so.
+    its first piece, 0 if none. `trans_spliced`: numbers of those with pieces on both strands or several contigs, whose
+    pieces are left out here. `simulated`: the file's comments say so.
     """
 
     path: Path
@@ -57,14 +58,19 @@ class Annotation:
     exons: Pieces
     cds: Pieces
     selenocysteines: Pieces
+    trans_spliced: frozenset[int] = frozenset()
     simulated: bool = False
 
     def __len__(self) -> int:
         return len(self.naming)
 
 
+# What a row says of names, as its dialect has it.
+Learned = tuple[object, ...]
+
+
 class Dialect(Protocol):
-    """How a format says to which transcript a row belongs, and what the transcript is called."""
+    """How a format says to which transcript a row belongs."""
 
     piece_of_feature: ClassVar[dict[str, int]]
 
@@ -76,6 +82,16 @@ class Dialect(Protocol):
 
     def describe(self, rows: Rows, features: list[str]) -> None:
         """Learn names from rows that are wanted."""
+
+    def learned(self) -> list[Learned]:
+        """What was learned of names since the last call, for `Names.learn`."""
+
+
+class Names(Protocol):
+    """What transcripts are called, from what a dialect has learned."""
+
+    def learn(self, items: list[Learned]) -> None:
+        """Take what `Dialect.learned` gave, in order."""
 
     def finish(self) -> list[Naming]:
         """Names by transcript number."""

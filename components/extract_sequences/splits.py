@@ -52,6 +52,8 @@ def divide(
         _exclude_relatives(transcripts, division)
     if params.exclude_overlapping_windows:
         _exclude_overlaps(transcripts, division)
+    if params.policy != "gene" and families is None:
+        _exclude_late_relatives(transcripts, division, params)
     for name in SPLITS:
         if name not in division.split:
             raise InputError(
@@ -108,7 +110,7 @@ def _by_place(
     elif params.policy == "block":
         locate = _block_locator(params)
     else:
-        locate = _region_locator(params, regions)
+        locate = _region_locator(params, regions or {})
     own: list[str | None] = []
     for item in transcripts:
         place = locate(item)
@@ -133,23 +135,46 @@ def _contig_locator(transcripts: Sequence[Transcript], params: SplitParams) -> C
 
 
 def _block_locator(params: SplitParams) -> Callable[[Transcript], str]:
-    return lambda item: _split_at(_place(f"{item.contig}:{item.tss // params.block_bp}", params.seed), params)
+    """By the blocks that window and exons touch, which must be of one split: nothing crosses a border to another."""
+    split_of: dict[tuple[str, int], str] = {}
+
+    def locate(item: Transcript) -> str:
+        start = max(0, min(item.window_start, int(item.exon_starts[0])))
+        end = max(item.window_end, int(item.exon_ends[-1]))
+        touched = set()
+        for block in range(start // params.block_bp, (end - 1) // params.block_bp + 1):
+            key = item.contig, block
+            if key not in split_of:
+                split_of[key] = _split_at(_place(f"{item.contig}:{block}", params.seed), params)
+            touched.add(split_of[key])
+        return touched.pop() if len(touched) == 1 else "crosses_blocks"
+
+    return locate
 
 
-def _region_locator(
-    params: SplitParams, regions: Mapping[str, Sequence[Interval]] | None
-) -> Callable[[Transcript], str]:
+def _region_locator(params: SplitParams, regions: Mapping[str, Sequence[Interval]]) -> Callable[[Transcript], str]:
     """By the regions that the whole window touches, which must be of one split."""
-    if regions is None:
+    if not regions:
         raise InputError(
             where="extract.split.policy",
             expected="a BED file of regions, which the policy 'region' goes by",
             found="none",
-            fix="Give the step the input `regions`.",
+            fix="Name it by --regions, or data.regions in params.yaml.",
         )
+    for name in params.region_splits:
+        if name not in regions:
+            raise InputError(
+                where="extract.split.region_splits",
+                expected=f"names of regions ({', '.join(sorted(regions)[:8])})",
+                found=repr(name),
+                fix="Correct it in params.yaml, or the fourth column of the BED file.",
+            )
     merged: dict[str, list[Interval]] = {name: [] for name in SPLITS}
+    margin = params.region_margin_bp
     for name, intervals in regions.items():
-        merged[params.region_splits.get(name, name if name in SPLITS else TRAIN)].extend(intervals)
+        merged[params.region_splits.get(name, name if name in SPLITS else TRAIN)].extend(
+            (contig, start - margin, end + margin) for contig, start, end in intervals
+        )
     coverage = {name: Coverage(intervals) for name, intervals in merged.items()}
 
     def locate(item: Transcript) -> str:
@@ -173,6 +198,18 @@ def _exclude_relatives(transcripts: Sequence[Transcript], division: Division) ->
         if split is not None and rank[split] < highest[family]:
             division.split[index] = None
             division.excluded["family_in_other_split"] += 1
+
+
+def _exclude_late_relatives(transcripts: Sequence[Transcript], division: Division, params: SplitParams) -> None:
+    """Exclude relatives until there are none: a gene that lost transcripts is measured by the proteins that it keeps,
+    and what was a small part of all of them may be a large part of those."""
+    measured = len(transcripts)
+    while (kept := sum(split is not None for split in division.split)) < measured:
+        measured = kept
+        left = [item for item, split in zip(transcripts, division.split, strict=True) if split is not None]
+        links = similar_proteins(left, params.min_shared_kmers).named()
+        division.families = join_families(division.families, links)
+        _exclude_relatives(transcripts, division)
 
 
 def _exclude_overlaps(transcripts: Sequence[Transcript], division: Division) -> None:

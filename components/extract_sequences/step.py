@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import config_digest, digest_of, open_artifact, write_artifact, write_json
+from components.artifacts import config_digest, digest_of, open_artifact, work_folder, write_artifact, write_json
 from components.extract_sequences.annotation import Annotation, read_annotation
 from components.extract_sequences.expression import Expression, read_expression
-from components.extract_sequences.families import read_families
+from components.extract_sequences.families import families_of, read_families
 from components.extract_sequences.fasta import GenomeFacts, write_genome
 from components.extract_sequences.id_matching import Matches, match_ids
-from components.extract_sequences.intervals import read_bed
+from components.extract_sequences.intervals import on_genome, read_bed
 from components.extract_sequences.labels import labels_of, reliability, scale
 from components.extract_sequences.leakage import audit
 from components.extract_sequences.samples import read_sample_tissues
@@ -28,6 +28,7 @@ from components.params import Params
 from components.progress import track
 from components.sections import ExtractParams
 from components.sequences import Genome
+from components.validate_data.dataset import check_dataset
 from model.errors import InputError
 
 KIND = "transcripts"
@@ -38,11 +39,15 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     """Write the transcripts artifact at `out`: transcripts.parquet, genome.safetensors, dataset.json.
 
     `inputs`: the four raw files; `validation`, which must have passed; maybe `families`, a table of genes and families,
-    and `regions`, a BED file, for the splits. Raises `InputError` on bad input and on splits that leak.
+    and `regions`, a BED file, for the splits; maybe `previous`, a transcripts artifact to compare with. Its own checks
+    of what it made, with their report, go into the payload too; where one blocks, nothing is written.
+    Raises `InputError` on bad input, on splits that leak, and on a blocking check.
     """
     validation = _passed_validation(inputs)
-    config = params.config("extract")
+    config = params.config("extract", "validate_data")
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
+        table = read_families(inputs["families"]) if "families" in inputs else None
+        bed = read_bed(inputs["regions"]) if "regions" in inputs else None
         annotation = read_annotation(inputs["annotation"])
         expression = _read_expression(inputs, params.extract)
         ids = [naming.transcript_id for naming in annotation.naming]
@@ -51,31 +56,36 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         genome = Genome.open(writer.payload / "genome.safetensors")
         extraction = extract(annotation, genome, params.extract, chosen=sorted(matches.row_of))
         _note_matches(extraction, matches)
-        division = divide(
-            extraction.transcripts,
-            params.extract.split,
-            families=read_families(inputs["families"]) if "families" in inputs else None,
-            regions=read_bed(inputs["regions"]) if "regions" in inputs else None,
-        )
+        genes = [item.gene_id for item in extraction.transcripts]
+        families = None if table is None else families_of(table, genes, inputs["families"])
+        regions = None if bed is None else on_genome(bed, genome, inputs["regions"])
+        division = divide(extraction.transcripts, params.extract.split, families=families, regions=regions)
         kept = [index for index, split in enumerate(division.split) if split is not None]
         transcripts = [extraction.transcripts[index] for index in kept]
         splits = [str(division.split[index]) for index in kept]
-        leakage = audit(transcripts, splits, params.extract.split)
+        leakage = audit(transcripts, splits, params.extract.split, families)
         rows = np.array([matches.row_of[item.number] for item in transcripts], dtype=np.int64)
         labels = labels_of(expression, rows)
         write_transcripts(writer.payload / "transcripts.parquet", transcripts, splits, labels)
-        raw = {name: validation.digests[name] for name in RAW}
         description = {
             "schema_version": SCHEMA_VERSION,
-            "dataset_version": config_digest({"inputs": raw, "config": config}),
+            "dataset_version": _version(inputs, validation, params),
             "simulated": validation.simulated or annotation.simulated or expression.simulated,
             "window_bp": params.extract.window_bp,
             "leakage_audit": leakage,
             "split_policy": params.extract.split.model_dump(mode="json"),
+            "genes_with_given_family": None if families is None else len(families),
             **_label_facts(expression, rows, labels, splits),
             **_counts(annotation, extraction, division, matches, facts, transcripts, splits),
         }
         write_json(writer.payload / "dataset.json", description)
+        check_dataset(
+            writer.payload,
+            params,
+            previous=inputs.get("previous"),
+            place=str(out),
+            scratch=lambda: work_folder(work, "extract_sequences", inputs, config),
+        )
         writer.run["rows"] = len(transcripts)
 
 
@@ -110,6 +120,13 @@ def _passed_validation(inputs: Mapping[str, Path]) -> _Validation:
             fix="See report.html there, and correct the data.",
         )
     return _Validation(digests, bool(result.get("simulated", False)))
+
+
+def _version(inputs: Mapping[str, Path], validation: _Validation, params: Params) -> str:
+    """A digest of what decides the rows: raw files, splits' inputs, parameters; not of what they are compared with."""
+    decisive = {name: validation.digests[name] for name in RAW}
+    decisive |= {name: digest_of(inputs[name]) for name in ("families", "regions") if name in inputs}
+    return config_digest({"inputs": decisive, "config": params.config("extract")})
 
 
 def _read_expression(inputs: Mapping[str, Path], params: ExtractParams) -> Expression:

@@ -12,20 +12,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
+from components.background import ahead
 from model.errors import InputError
 
 READ_BYTES = 1 << 20
-BLOCK_BYTES = 1 << 24
+# Small enough for a CPU's cache, large enough for numpy.
+BLOCK_BYTES = 1 << 22
 # No single step of decompression gives more, however well the data was compressed.
-_MAX_PIECE_BYTES = 1 << 24
+_MAX_PIECE_BYTES = BLOCK_BYTES
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 16 + zlib.MAX_WBITS
 _BGZF_HEADER = struct.Struct("<12sBBHH")
 _BGZF_START = b"\x1f\x8b\x08\x04"
 _THREADS = 2
-T = TypeVar("T")
 
 
 class _TruncatedError(Exception):
@@ -85,15 +86,6 @@ def _content(path: Path) -> Iterator[bytes]:
 def _plain(handle: BinaryIO) -> Iterator[bytes]:
     while piece := handle.read(READ_BYTES):
         yield piece
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, none of them None, each made in a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, items, None)
-        while (item := waiting.result()) is not None:
-            waiting = pool.submit(next, items, None)
-            yield item
 
 
 def _in_order(make: Callable[[list[bytes]], bytes], groups: Iterator[list[bytes]]) -> Iterator[bytes]:

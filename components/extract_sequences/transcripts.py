@@ -31,6 +31,10 @@ _SEGMENT_TYPES = ("IG_", "TR_")
 _UNDECIDED_TYPES = frozenset(("", "unknown", "protein_coding", "mRNA", "TEC", "novel"))
 
 
+# Transcripts that are read together: enough for numpy, few enough for a CPU's cache.
+_CUT_AT_ONCE = 1024
+
+
 @dataclass(slots=True)
 class Transcript:
     """One transcript; fields as in transcripts.parquet. `rna` is its letters, `number` its place in the annotation."""
@@ -67,6 +71,61 @@ class Extraction:
     renamed_contigs: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Transcripts of one contig, by their number in the annotation, in the order (TSS, id)."""
+
+    contig: str
+    numbers: list[int]
+
+
+class Plan:
+    """What is to be cut out of the genome, `parts` in the order of its contigs; what is not is counted in `dropped`."""
+
+    def __init__(
+        self, annotation: Annotation, genome: Genome, params: ExtractParams, chosen: Iterable[int] | None = None
+    ) -> None:
+        """Raises as `extract` does."""
+        self._annotation, self._genome, self._params = annotation, genome, params
+        self._geometry = measure(annotation)
+        contigs = match_contigs(annotation, genome)
+        refuse_outside(annotation, np.array([genome.length(name) if name else -1 for name in contigs], dtype=np.int64))
+        self.renamed_contigs = {
+            old: new for old, new in zip(annotation.contig, contigs, strict=True) if new and old != new
+        }
+        self.dropped: Counter[str] = Counter()
+        by_contig: dict[str, list[int]] = {}
+        for number in range(len(annotation)) if chosen is None else chosen:
+            reason = _reason_to_drop(annotation, self._geometry, number, contigs[number], params)
+            if reason:
+                self.dropped[reason] += 1
+            else:
+                by_contig.setdefault(contigs[number], []).append(number)
+        self.parts = [
+            Part(contig, self._in_order(by_contig[contig])) for contig in genome.contigs if contig in by_contig
+        ]
+
+    def _in_order(self, numbers: list[int]) -> list[int]:
+        exons, strand, naming = self._geometry.exons, self._annotation.strand, self._annotation.naming
+        first = exons.start[exons.offsets[numbers]].tolist()
+        last = exons.end[exons.offsets[np.array(numbers) + 1] - 1].tolist()
+        keys = [
+            (start if strand[number] == "+" else end - 1, naming[number].transcript_id, number)
+            for number, start, end in zip(numbers, first, last, strict=True)
+        ]
+        return [number for _, _, number in sorted(keys)]
+
+    def rna_length(self, number: int) -> int:
+        """Bases of a transcript's RNA."""
+        return int(self._geometry.rna_length[number])
+
+    def cut(self, part: Part, dropped: Counter[str]) -> Iterator[Transcript]:
+        """The transcripts of a part, but for those whose window leaves the contig where these are to be dropped."""
+        cutter = _Cutter(self._annotation, self._geometry, self._genome, part.contig, self._params)
+        for start in range(0, len(part.numbers), _CUT_AT_ONCE):
+            yield from cutter.cut(part.numbers[start : start + _CUT_AT_ONCE], dropped)
+
+
 def extract(
     annotation: Annotation, genome: Genome, params: ExtractParams, chosen: Iterable[int] | None = None
 ) -> Extraction:
@@ -74,36 +133,17 @@ def extract(
 
     Raises `InputError` for an interval past its contig, overlapping exons, or no contig in common.
     """
-    geometry = measure(annotation)
-    contigs = match_contigs(annotation, genome)
-    refuse_outside(annotation, np.array([genome.length(name) if name else -1 for name in contigs], dtype=np.int64))
-    extraction = Extraction()
-    extraction.renamed_contigs = {
-        old: new for old, new in zip(annotation.contig, contigs, strict=True) if new and old != new
-    }
-    by_contig: dict[str, list[int]] = {}
-    for number in range(len(annotation)) if chosen is None else chosen:
-        reason = _reason_to_drop(annotation, geometry, number, contigs[number], params)
-        if reason:
-            extraction.dropped[reason] += 1
-        else:
-            by_contig.setdefault(contigs[number], []).append(number)
-    for contig in genome.contigs:
-        numbers = by_contig.get(contig)
-        if numbers:
-            cutter = _Cutter(annotation, geometry, genome, contig, params)
-            found = sorted(
-                cutter.cut(numbers, extraction.dropped),
-                key=lambda transcript: (transcript.tss, transcript.transcript_id),
-            )
-            extraction.transcripts.extend(found)
-    return extraction
+    plan = Plan(annotation, genome, params, chosen)
+    transcripts = [item for part in plan.parts for item in plan.cut(part, plan.dropped)]
+    return Extraction(transcripts, plan.dropped, plan.renamed_contigs)
 
 
 def _reason_to_drop(
     annotation: Annotation, geometry: Geometry, number: int, contig: str, params: ExtractParams
 ) -> str | None:
     naming = annotation.naming[number]
+    if number in annotation.trans_spliced:
+        return "trans_spliced"
     if not geometry.rna_length[number]:
         return "no_exons"
     if not contig:

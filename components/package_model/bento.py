@@ -19,13 +19,16 @@ PACKAGE = "package"
 # What serving imports, by folder below the project's root. Explicit: `bentoml build` would take whatever lies there.
 CODE = {
     "model": ("__init__", "errors", "config", "tokenizers", "batch", "predictor", "onnx_backend"),
-    "components": ("__init__", "artifacts", "sequences"),
+    "components": ("__init__", "artifacts", "sequences", "variants"),
 }
 SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 # Starts a Bento, so is no part of one; it would bring the registry along.
 NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
-REQUIREMENTS = ("bentoml", "numpy", "onnxruntime", "prometheus-client", "pydantic", "starlette")
+REQUIREMENTS = (
+    *("bentoml", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client", "pyarrow"),
+    *("pydantic", "pyopenssl", "starlette"),
+)
 _ROOT = Path(__file__).resolve().parents[2]
 # BentoML stamps the moment of the build; an artifact's payload holds no clock.
 _CREATION_TIME = re.compile(r"^creation_time: .*$", re.MULTILINE)
@@ -55,7 +58,7 @@ def seal(source: Path, about: Mapping[str, Any]) -> None:
 def build(source: Path, version: str, home: Path) -> Path:
     """Run `bentoml build` on `source` with its store at `home`; returns the folder of the Bento.
 
-    Raises `subprocess.CalledProcessError` with BentoML's output.
+    Raises `RuntimeError` with BentoML's output where it fails.
     """
     options = {
         "service": SERVICE,
@@ -70,7 +73,11 @@ def build(source: Path, version: str, home: Path) -> Path:
     # JSON is YAML.
     write_json(source / "bentofile.yaml", options)
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag", str(source)]
-    subprocess.run(command, cwd=source, env=bentoml_environment(home), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=source, env=bentoml_environment(home), check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"bentoml build ended with status {done.returncode}: {done.stderr[-2000:]}")
     bento = home / "bentos" / NAME / version
     for cache in list(bento.rglob("__pycache__")):
         shutil.rmtree(cache)

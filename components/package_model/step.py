@@ -21,9 +21,19 @@ from components.artifacts import (
     write_artifact,
     write_json,
 )
-from components.package_model.bento import NAME, PACKAGE, build, seal, stage_code
+from components.package_model.bento import (
+    NAME,
+    PACKAGE,
+    REQUIREMENTS,
+    build,
+    pinned_requirements,
+    seal,
+    stage_code,
+)
+from components.package_model.bill_of_materials import bill_of_materials
 from components.package_model.boot import ask, booted
 from components.package_model.golden import golden_entries, golden_items, inputs_of
+from components.package_model.profile import training_profile
 from components.package_model.promotion import register
 from components.params import Params
 from components.registry import version_name
@@ -41,6 +51,7 @@ class Subject:
     evaluation: Artifact
     dataset: dict[str, Any]
     metrics: dict[str, Any]
+    verdict: dict[str, Any]
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> None:
@@ -58,15 +69,15 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
             _package(subject, params, writer, folder)
     except AlreadyComplete:
         # A run that ended between writing and registering is completed here.
-        register(open_artifact(out, KIND), subject.metrics, params.package)
+        register(open_artifact(out, KIND), subject.metrics, subject.verdict, params.package)
         raise
-    register(open_artifact(out, KIND), subject.metrics, params.package)
+    register(open_artifact(out, KIND), subject.metrics, subject.verdict, params.package)
 
 
 def _digested(params: Params) -> dict[str, Any]:
-    """The package section without the registry, a location: where a version is stored changes nothing of it."""
+    """The package section without its locations: where a version is stored and its key lies change nothing of it."""
     section = params.config("package")["package"]
-    return {"package": {name: value for name, value in section.items() if name != "registry"}}
+    return {"package": {name: value for name, value in section.items() if name not in ("registry", "signing_key")}}
 
 
 def _open(inputs: Mapping[str, Path]) -> Subject:
@@ -89,9 +100,8 @@ def _open(inputs: Mapping[str, Path]) -> Subject:
             found="one that is not: " + " ".join(verdict["reasons"]),
             fix="Only a blessed model is packaged; see the evaluation's report.html.",
         )
-    return Subject(
-        transcripts, model, evaluation, _read(transcripts, "dataset.json"), _read(evaluation, "metrics.json")
-    )
+    dataset, metrics = _read(transcripts, "dataset.json"), _read(evaluation, "metrics.json")
+    return Subject(transcripts, model, evaluation, dataset, metrics, verdict)
 
 
 def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: Path) -> None:
@@ -110,7 +120,10 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     version = version_name(subject.model.digest, package_digest)
     parity, entries = _export(subject, params, package)
     clock.lap("export")
-    seal(source, _about(subject, version, code_digest, parity))
+    about = _about(subject, version, code_digest, parity)
+    parts = {file.name: sha256_file(file) for file in sorted(package.iterdir())}
+    write_json(package / "bom.json", bill_of_materials(pinned_requirements(REQUIREMENTS), about, parts))
+    seal(source, about)
     bento = build(source, version, home)
     clock.lap("build")
     with booted(bento, home, folder / "server.log") as address:
@@ -155,6 +168,11 @@ def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, 
     parity = parity_report(model, package / "model.onnx", inputs_of(items))
     _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
     shutil.copyfile(subject.model.payload / "config.json", package / "config.json")
+    profile = training_profile(subject.transcripts.payload, subject.evaluation.payload, model.config.modalities)
+    write_json(package / "profile.json", profile)
+    intervals = subject.evaluation.payload / "intervals.json"
+    if intervals.is_file():
+        shutil.copyfile(intervals, package / "intervals.json")
     write_json(package / "golden.json", {"tolerance": params.package.tolerance, "entries": entries})
     return parity, entries
 
@@ -182,6 +200,8 @@ def _about(subject: Subject, version: str, code_digest: str, parity: Mapping[str
         "metrics": {name: figure for name, figure in scores.items() if name != "per_tissue"},
         "card": (subject.evaluation.payload / "model_card.md").read_text(encoding="utf-8"),
         "onnx_opset": parity["opset"],
+        # Until an evaluation measures its variant effects, the server marks them unvalidated.
+        "variant_score": subject.metrics.get("variant_score"),
     }
 
 

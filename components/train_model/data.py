@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components.calibration_genes import calibration_genes
 from components.sequences import Genome
 from components.train_model.sampler import Sizes
 from model.batch import PackedBatch, TokenizedTranscript, TranscriptInput, pack, tokenize
@@ -38,10 +39,29 @@ class TranscriptData:
     close to the first of them its window: inexact, fewer windows to encode.
     """
 
-    def __init__(self, payload: Path, config: IsoFormerConfig, split: str, *, tss_cluster_bp: int = 0) -> None:
+    def __init__(
+        self,
+        payload: Path,
+        config: IsoFormerConfig,
+        split: str,
+        *,
+        tss_cluster_bp: int = 0,
+        calibration_share: float = 0.0,
+    ) -> None:
+        """Read a split, without the `calibration_share` of its genes that calibrate intervals."""
         import pyarrow.parquet as pq
 
-        columns = ["contig", "strand", "window_start", "window_end", "rna", "protein", "labels", "transcript_id"]
+        columns = [
+            "gene_id",
+            "contig",
+            "strand",
+            "window_start",
+            "window_end",
+            "rna",
+            "protein",
+            "labels",
+            "transcript_id",
+        ]
         table = pq.read_table(payload / "transcripts.parquet", columns=columns, filters=[("split", "==", split)])
         if not table.num_rows:
             raise InputError(
@@ -50,6 +70,10 @@ class TranscriptData:
                 found="none",
                 fix="Change extract.split.",
             )
+        genes = table["gene_id"].to_pylist()
+        calibrating = calibration_genes(genes, calibration_share)
+        if calibrating:
+            table = table.filter([gene not in calibrating for gene in genes])
         self.config = config
         self.genome = Genome.open(payload / "genome.safetensors")
         self.transcript_ids: list[str] = table["transcript_id"].to_pylist()

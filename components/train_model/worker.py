@@ -49,7 +49,10 @@ def train(spec: Spec) -> None:
     add_adapters(model, recipe, weights_given=bool(weight_files(spec.params.data.weights)))
     cluster_bp = recipe.tss_cluster_bp
     train_data = TranscriptData(spec.payload, config, "train", tss_cluster_bp=cluster_bp)
-    valid_data = TranscriptData(spec.payload, config, "valid", tss_cluster_bp=cluster_bp)
+    # Early stopping must not read the genes that calibrate intervals.
+    valid_data = TranscriptData(
+        spec.payload, config, "valid", tss_cluster_bp=cluster_bp, calibration_share=recipe.calibration_share
+    )
     if rank == 0:
         _describe(model, train_data, valid_data, spec.params, device, ranks)
     caches = fill_caches(model, recipe, runtime, spec.work, [train_data, valid_data], rank, ranks, device)

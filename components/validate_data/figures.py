@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.html_page import AMBER, BLUE, GREY, new_figure, plain_axes
+from components.html_page import AMBER, BLUE, GREY, embedded, new_figure, plain_axes, section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,15 +16,32 @@ if TYPE_CHECKING:
     from components.validate_data.raw import RawFrames
 
 
-def tissue_figure(raw: RawFrames) -> Figure:
-    """Mean and standard deviation of log1p TPM per tissue, highest mean first."""
+def raw_plots(raw: RawFrames) -> list[str]:
+    """Sections with plots of what could be read."""
+    pieces = []
+    if raw.tissues:
+        caption = (
+            "Mean and standard deviation, over transcripts, of log1p of the tissue’s mean TPM: what the model is asked "
+            "to predict."
+        )
+        figure = tissue_figure(raw.tissues, raw.tissue_mean, raw.tissue_sd)
+        pieces.append(section("Expression by tissue", embedded(figure, caption)))
+    overview = overview_figure(raw)
+    if overview is not None:
+        caption = "Spliced lengths, isoforms per gene, sums of samples, and identifiers found on both sides."
+        pieces.append(section("Distributions", embedded(overview, caption)))
+    return pieces
+
+
+def tissue_figure(tissues: Sequence[str], means: np.ndarray, deviations: np.ndarray) -> Figure:
+    """Mean and standard deviation (T,) of log1p TPM per tissue, highest mean first."""
     figure = new_figure(9.6, 4.0)
     axes = figure.subplots()
-    order = np.argsort(-raw.tissue_mean, kind="stable")
+    order = np.argsort(-means, kind="stable")
     place = np.arange(len(order))
-    axes.bar(place - 0.2, raw.tissue_mean[order], width=0.4, color=BLUE, label="mean")
-    axes.bar(place + 0.2, raw.tissue_sd[order], width=0.4, color="#9fc1e6", label="standard deviation")
-    axes.set_xticks(place, [raw.tissues[index] for index in order], rotation=60, ha="right", rotation_mode="anchor")
+    axes.bar(place - 0.2, means[order], width=0.4, color=BLUE, label="mean")
+    axes.bar(place + 0.2, deviations[order], width=0.4, color="#9fc1e6", label="standard deviation")
+    axes.set_xticks(place, [tissues[index] for index in order], rotation=60, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.7, len(order) - 0.3)
     axes.set_ylabel("log1p TPM")
     axes.legend(frameon=False, fontsize=9, ncols=2)
@@ -37,14 +54,17 @@ def overview_figure(raw: RawFrames) -> Figure | None:
     """Up to four panels of what could be read: lengths, isoforms per gene, sample sums, matched ids."""
     panels: list[Callable[[Axes], None]] = []
     if len(raw.rna_bp):
-        panels += [lambda axes: _lengths(axes, raw.rna_bp), lambda axes: _isoforms(axes, raw.isoforms_per_gene)]
+        panels += [lambda axes: draw_lengths(axes, raw.rna_bp), lambda axes: draw_isoforms(axes, raw.isoforms_per_gene)]
     if len(raw.tpm_sums):
         panels.append(lambda axes: _sums(axes, raw.tpm_sums))
     if raw.matches:
         panels.append(lambda axes: _matches(axes, raw.matches))
-    if not panels:
-        return None
-    figure = new_figure(9.6, 2.9 * ((len(panels) + 1) // 2))
+    return panel_figure(panels) if panels else None
+
+
+def panel_figure(panels: Sequence[Callable[[Axes], None]]) -> Figure:
+    """Panels side by side, two in a row."""
+    figure = new_figure(9.6, 3.1 * ((len(panels) + 1) // 2))
     grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False).reshape(-1)
     for axes, panel in zip(grid, panels, strict=False):
         panel(axes)
@@ -54,7 +74,8 @@ def overview_figure(raw: RawFrames) -> Figure | None:
     return figure
 
 
-def _lengths(axes: Axes, rna_bp: np.ndarray) -> None:
+def draw_lengths(axes: Axes, rna_bp: np.ndarray, title: str = "Spliced RNA length", unit: str = "bp") -> None:
+    """A histogram of lengths on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = max(1, int(rna_bp.min())), max(10, int(rna_bp.max()))
@@ -63,11 +84,12 @@ def _lengths(axes: Axes, rna_bp: np.ndarray) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="bp", ylabel="transcripts")
-    axes.set_title("Spliced RNA length", fontsize=10)
+    axes.set(xlabel=unit, ylabel="transcripts")
+    axes.set_title(title, fontsize=10)
 
 
-def _isoforms(axes: Axes, isoforms: np.ndarray) -> None:
+def draw_isoforms(axes: Axes, isoforms: np.ndarray) -> None:
+    """How many genes have so many transcripts."""
     most = min(20, int(isoforms.max(initial=1)))
     counts = np.bincount(np.minimum(isoforms, most), minlength=most + 1)[1:]
     axes.bar(np.arange(1, most + 1), counts, color=BLUE, width=0.8)
@@ -87,11 +109,16 @@ def _sums(axes: Axes, tpm_sums: np.ndarray) -> None:
 
 
 def _matches(axes: Axes, matches: dict[str, int]) -> None:
-    names = list(matches)
-    values = [matches[name] for name in names]
-    axes.barh(names, values, color=[BLUE if "both" in name else GREY for name in names], height=0.6)
+    draw_counts(axes, matches, "Transcript ids", strong=("in both",))
+
+
+def draw_counts(axes: Axes, counts: Mapping[str, int], title: str, strong: Sequence[str] = ()) -> None:
+    """Bars with their counts beside them; those of `strong` in colour."""
+    names = list(counts)
+    values = [counts[name] for name in names]
+    axes.barh(names, values, color=[BLUE if name in strong else GREY for name in names], height=0.6)
     for row, value in enumerate(values):
         axes.text(value, row, f" {value:,}", va="center", fontsize=9)
     axes.set_xlim(0, max(1, max(values)) * 1.2)
     axes.invert_yaxis()
-    axes.set_title("Transcript ids", fontsize=10)
+    axes.set_title(title, fontsize=10)

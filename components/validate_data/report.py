@@ -1,43 +1,44 @@
-"""The report of the data checks: one self-contained HTML page, what failed first."""
+"""The report of checks: one self-contained HTML page, what failed first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-from components.html_page import embedded, facts, mark, page, section, table
-from components.validate_data.figures import overview_figure, tissue_figure
-from components.validate_data.runner import Result
-
-if TYPE_CHECKING:
-    from components.validate_data.raw import RawFrames
+from components.html_page import facts, mark, page, section, table
+from components.validate_data.runner import Result, blocking_ones
 
 SIMULATED = "ids of simulated transcripts or samples were found: nothing here is a statement about biology."
 
 
-def report_page(results: Sequence[Result], raw: RawFrames, digests: Mapping[str, str]) -> str:
-    """The whole page as HTML; `digests` are the sha256 of the raw files by name."""
+def checks_page(
+    *,
+    title: str,
+    lead: str,
+    results: Sequence[Result],
+    counts: Mapping[str, str],
+    simulated: bool,
+    plots: Sequence[str],
+    digests: Mapping[str, str],
+) -> str:
+    """The whole page as HTML: verdict, `counts` by their words, failures, `plots`, all checks, `digests` by name."""
     suites = list(dict.fromkeys(result["suite"] for result in results))
-    pieces = [
-        "<h1>Checks of the raw data</h1>",
-        '<p class="lead">Genome, annotation, expression, sample attributes.</p>',
-    ]
-    if raw.simulated:
+    pieces = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>']
+    if simulated:
         pieces.append(f'<div class="banner"><b>SIMULATED</b> — {escape(SIMULATED)}</div>')
-    pieces.append(_verdict(results, raw))
-    failed = [result for result in results if not result["passed"]]
+    pieces.append(_verdict(results, counts))
+    failed = sorted((result for result in results if not result["passed"]), key=lambda item: item["severity"])
     if failed:
         pieces.append(section("What failed", *(_failure(result) for result in failed)))
-    pieces += _plots(raw)
+    pieces += plots
     pieces += [_suite(suite, [result for result in results if result["suite"] == suite]) for suite in suites]
     rows = [("", [escape(name), f"<code>{escape(digest)}</code>"]) for name, digest in sorted(digests.items())]
-    pieces.append(section("Files", table(["File", "sha256"], rows, text_columns=2)))
-    return page("Checks of the raw data" + (" (simulated)" if raw.simulated else ""), pieces)
+    pieces.append(section("Made of", table(["", "sha256"], rows, text_columns=2)))
+    return page(title + (" (simulated)" if simulated else ""), pieces)
 
 
-def _verdict(results: Sequence[Result], raw: RawFrames) -> str:
-    blocking = [result for result in results if not result["passed"] and result["severity"] == "block"]
+def _verdict(results: Sequence[Result], counts: Mapping[str, str]) -> str:
+    blocking = blocking_ones(results)
     warnings = [result for result in results if not result["passed"] and result["severity"] == "warn"]
     if blocking:
         heading, tone = "Blocked", "bad"
@@ -50,7 +51,7 @@ def _verdict(results: Sequence[Result], raw: RawFrames) -> str:
     else:
         heading, tone = "Passed", "good"
         lead = f"All {len(results)} checks passed."
-    card = section(heading, f"<p>{escape(lead)}</p>", facts([(figure, word) for word, figure in raw.counts().items()]))
+    card = section(heading, f"<p>{escape(lead)}</p>", facts([(figure, word) for word, figure in counts.items()]))
     return card.replace("<section>", f'<section class="verdict {tone}">', 1)
 
 
@@ -76,21 +77,6 @@ def _failure(result: Result) -> str:
         pieces.append('<p class="note">The first records:</p>')
         pieces.append(table([column.replace("_", " ") for column in columns], rows, text_columns=len(columns)))
     return '<div class="item">' + "\n".join(pieces) + "</div>"
-
-
-def _plots(raw: RawFrames) -> list[str]:
-    pieces = []
-    if raw.tissues:
-        caption = (
-            "Mean and standard deviation, over transcripts, of log1p of the tissue’s mean TPM: what the model is asked "
-            "to predict."
-        )
-        pieces.append(section("Expression by tissue", embedded(tissue_figure(raw), caption)))
-    figure = overview_figure(raw)
-    if figure is not None:
-        caption = "Spliced lengths, isoforms per gene, sums of samples, and identifiers found on both sides."
-        pieces.append(section("Distributions", embedded(figure, caption)))
-    return pieces
 
 
 def _suite(suite: str, results: Sequence[Result]) -> str:

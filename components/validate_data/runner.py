@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 MAX_OFFENDERS = 10
+# Shown with a record's name and its value, where the frame has it.
+_BESIDE = ("line", "first")
 
 
 def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys: Mapping[str, str]) -> list[Result]:
@@ -48,13 +50,18 @@ def run_checks(checks: Sequence[Check], frames: Mapping[str, pd.DataFrame], keys
         form = {
             "result_format": "SUMMARY",
             "partial_unexpected_count": MAX_OFFENDERS,
-            "unexpected_index_column_names": [keys[frame]],
+            "unexpected_index_column_names": [keys[frame], *(name for name in _BESIDE if name in frames[frame])],
         }
         for found in batch.validate(suite, result_format=form).results:
             config: Any = found.expectation_config
             number = int(config.meta["check"])
             outcomes[number] = _outcome(checks[number], found, len(frames[frame]), keys[frame])
     return [outcomes[number] for number in sorted(outcomes)]
+
+
+def blocking_ones(results: Sequence[Result]) -> list[Result]:
+    """Results that stop the run."""
+    return [result for result in results if not result["passed"] and result["severity"] == "block"]
 
 
 def _can_be_asked(check: Check, frames: Mapping[str, pd.DataFrame]) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 from components.artifacts import canonical_json, digest_of, work_folder, write_artifact
 from components.params import Params
 from components.raw_data import RAW_NAMES
+from components.validate_data.figures import raw_plots
 from components.validate_data.raw import RawFrames, read_raw
-from components.validate_data.report import report_page
-from components.validate_data.runner import Result, run_checks
+from components.validate_data.report import checks_page
+from components.validate_data.runner import Result, blocking_ones, run_checks
 from components.validate_data.suites import INPUT_OF_SUITE, KEYS, all_checks
 from model.errors import InputError
 
@@ -31,7 +32,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
         scratch = work_folder(work, "validate_data", inputs, config)
         raw = read_raw(inputs, params.extract, scratch)
         results = run_checks(all_checks(params.validate_data), raw.frames, KEYS)
-        blocking = [result for result in results if not result["passed"] and result["severity"] == "block"]
+        blocking = blocking_ones(results)
         folder = scratch if blocking else writer.payload
         _write(folder, results, raw, {name: digest_of(inputs[name]) for name in RAW_NAMES})
         if blocking:
@@ -41,13 +42,22 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
 def _write(folder: Path, results: Sequence[Result], raw: RawFrames, digests: Mapping[str, str]) -> None:
     content: dict[str, Any] = {
         "schema_version": RESULT_SCHEMA_VERSION,
-        "passed": not any(not result["passed"] and result["severity"] == "block" for result in results),
+        "passed": not blocking_ones(results),
         "simulated": raw.simulated,
         "counts": raw.counts(),
         "checks": list(results),
     }
     (folder / "result.json").write_text(canonical_json(content), encoding="utf-8")
-    (folder / "report.html").write_text(report_page(results, raw, digests), encoding="utf-8")
+    page = checks_page(
+        title="Checks of the raw data",
+        lead="Genome, annotation, expression, sample attributes.",
+        results=results,
+        counts=raw.counts(),
+        simulated=raw.simulated,
+        plots=raw_plots(raw),
+        digests=digests,
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def _blocked(blocking: Sequence[Result], raw: RawFrames, inputs: Mapping[str, Path], report: Path) -> InputError:
@@ -60,10 +70,11 @@ def _blocked(blocking: Sequence[Result], raw: RawFrames, inputs: Mapping[str, Pa
             where=problem.where, expected=problem.expected, found=problem.found, fix=f"{problem.fix} {more}"
         )
     first = blocking[0]
-    offender = first["offenders"][0] if first["offenders"] else {}
+    offender = dict(first["offenders"][0]) if first["offenders"] else {}
+    line = f", line {offender.pop('line')}" if "line" in offender else ""
     example = "; first: " + ", ".join(f"{key} {value}" for key, value in offender.items()) if offender else ""
     return InputError(
-        where=f"{inputs[INPUT_OF_SUITE[first['suite']]]}, {first['suite']} check {first['name']!r}",
+        where=f"{inputs[INPUT_OF_SUITE[first['suite']]]}{line}, {first['suite']} check {first['name']!r}",
         expected=first["expected"],
         found=first["observed"] + example,
         fix=more,

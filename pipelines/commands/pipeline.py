@@ -90,11 +90,17 @@ def run_pipeline(
     work: Work = DEFAULT_WORK,
     registry: RegistryRoot = None,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Further tries of a failed step.")] = 0,
+    in_containers: Annotated[
+        bool, typer.Option("--in-containers", help="Steps run in the images (make images), without a network.")
+    ] = False,
+    images: Images = "localhost/isoformer",
+    tag: Tag = "dev",
     params: ParamsFile = None,
     preset: Preset = None,
     overrides: Overrides = None,
 ) -> None:
     """Run the training pipeline with kfp's local runner, to a verdict and, if blessed, a registered version."""
+    from pipelines import containers
     from pipelines.local_run import next_folder, run_locally
     from pipelines.outcome import print_outcome
 
@@ -107,6 +113,7 @@ def run_pipeline(
         work=work,
         registry=tree.package.registry,
         retries=retries,
+        images=containers.Images(prefix=images, tag=tag) if in_containers else None,
     )
     print_outcome(result)
 

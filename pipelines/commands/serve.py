@@ -27,6 +27,13 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 = all cores but one.")] = 0,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Serve only what the private half of this key signed.")
+    ] = None,
+    signature: Annotated[Path | None, typer.Option("--signature", help="With --bento: its signature.")] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option("--api-keys", help="File of keys, one per line; clients must send one.")
+    ] = None,
     params: ParamsFile = None,
 ) -> None:
     """Serve the champion of the registry until stopped; ready once it reproduced its own golden answers."""
@@ -36,5 +43,16 @@ def serve(
     if reference is not None:
         open_artifact(reference, "transcripts")
     root = resolve(params, None, None, registry=registry).package.registry
-    status = main(bento, registry=root, version=version, host=host, port=port, reference=reference, threads=threads)
+    status = main(
+        bento,
+        registry=root,
+        version=version,
+        host=host,
+        port=port,
+        reference=reference,
+        threads=threads,
+        public_key=public_key,
+        signature=signature,
+        api_keys=api_keys,
+    )
     raise typer.Exit(status)

@@ -52,14 +52,20 @@ def _parameters(stage: Stage) -> list[inspect.Parameter]:
     ]
 
 
+_OPTIONAL_HELP = {
+    "truth": "truth.json of simulated data; the one among the raw files, if it is about these, if not given.",
+    "families": "Table of genes and their families, for the splits; data.families if not given.",
+    "regions": "BED file of regions, for extract.split.policy = region; data.regions if not given.",
+    "previous": "Transcripts of the dataset before this one, to compare with; data.previous if not given.",
+    "champion": "Folder of the champion to compare with; that of package.registry, if there is one, if not given.",
+}
+
+
 def _input_option(name: str) -> tuple[str, Any, Any]:
     flag = "--" + name.replace("_", "-")
-    if name == "truth":
-        text = "truth.json of simulated data; the one among the raw files, if it is about these, if not given."
-        return name, Annotated[Path | None, typer.Option(flag, help=text)], None
     made_by = producer(name)
     if made_by is None:
-        text = "This raw file, where its name differs from the documented one."
+        text = _OPTIONAL_HELP.get(name, "This raw file, where its name differs from the documented one.")
         return name, Annotated[Path | None, typer.Option(flag, help=text)], None
     return name, Annotated[Path, typer.Option(flag, help=f"What {made_by.command} wrote.")], Path(made_by.place)
 
@@ -76,14 +82,21 @@ def _run(
     data: Path | None = None,
     **inputs: Path | None,
 ) -> None:
+    from components.champion import find_champion
     from components.harness import run_step
+    from components.optional_data import OPTIONAL_NAMES, find_optional_data
     from components.raw_data import find_raw_data, find_truth
 
     tree = resolve(params, preset, overrides, data=data)
     paths = {name: path for name, path in inputs.items() if path is not None}
+    own = {name: str(path.absolute()) for name, path in paths.items() if name in (*RAW_INPUTS, *OPTIONAL_NAMES)}
+    named = tree.data.model_copy(update=own)
     if set(RAW_INPUTS) & set(stage.inputs):
-        named = {name: str(path.absolute()) for name, path in paths.items() if name in RAW_INPUTS}
-        paths |= find_raw_data(Path(tree.data.folder), tree.data.model_copy(update=named))
+        paths |= find_raw_data(Path(tree.data.folder), named)
+    if set(OPTIONAL_NAMES) & set(stage.optional):
+        paths |= find_optional_data(Path(tree.data.folder), named)
     if "truth" in stage.optional and "truth" not in paths:
         paths |= find_truth(Path(tree.data.folder), paths["transcripts"])
+    if "champion" in stage.optional and "champion" not in paths and tree.evaluate.champion:
+        paths |= find_champion(tree.package.registry, paths["model"], work)
     run_step(stage.name, inputs=paths, params=tree, out=out, work=work, through=door)

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,33 @@ def payload(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["folder", "store"])
+@pytest.fixture(scope="session")
+def s3() -> Iterator[None]:
+    """An S3 of moto's on a free loopback port, to which every client of this process goes."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name, value in (("ACCESS_KEY_ID", "any"), ("SECRET_ACCESS_KEY", "any"), ("DEFAULT_REGION", "us-east-1")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        yield
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "store", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A folder, and an object store without rename or links (fsspec's memory file system)."""
+    """A folder; an object store without rename or links (fsspec's memory file system); S3."""
     if request.param == "folder":
         yield str(tmp_path / "registry")
+    elif request.param == "s3":
+        request.getfixturevalue("s3")
+        import s3fs
+
+        bucket = f"models-{uuid.uuid4().hex}"
+        s3fs.S3FileSystem().mkdir(bucket)
+        yield f"s3://{bucket}/registry"
     else:
         import fsspec
 
@@ -168,6 +191,37 @@ def test_concurrent_promotions_lose_none(tmp_path: Path, payload: Path) -> None:
     assert len(history) >= 6
     assert all(one["version"] != other["version"] for one, other in itertools.pairwise(history))
     assert not list((tmp_path / "registry").rglob(".partial-*"))
+
+
+def _promote_in_turn(root: str, name: str) -> list[Record]:
+    registry = Registry(root)
+    return [registry.promote(name), registry.promote(name)]
+
+
+def test_concurrent_promotions_on_s3_lose_none(s3: None, payload: Path) -> None:
+    import s3fs
+
+    bucket = f"models-{uuid.uuid4().hex}"
+    s3fs.S3FileSystem().mkdir(bucket)
+    registry = Registry(f"s3://{bucket}/registry")
+    names = versions(registry, payload, "abcd")
+    with ThreadPoolExecutor(4) as pool:
+        told = [one for both in pool.map(_promote_in_turn, [registry.root] * 4, names) for one in both]
+    history = registry.promotions()
+    assert [item["number"] for item in history] == list(range(1, len(history) + 1))
+    assert all(promotion in history for promotion in told)
+    assert {item["version"] for item in history} == set(names)
+
+
+def test_a_signature_is_fetched_with_its_version(root: str, payload: Path, tmp_path: Path) -> None:
+    registry = Registry(root)
+    signed = registry.register(record_of("a"), payload, signature=b"{}")
+    unsigned = registry.register(record_of("b"), payload)
+    file = registry.fetch_signature(signed, tmp_path / "cache")
+    assert file is not None
+    assert file.read_bytes() == b"{}"
+    assert registry.fetch_signature(unsigned, tmp_path / "cache") is None
+    assert registry.show(signed)["signed"] is True
 
 
 def _register(root: str, payload: str, results: multiprocessing.Queue) -> None:

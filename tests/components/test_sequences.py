@@ -47,6 +47,19 @@ def test_reverse_complement_is_an_involution(letters: str) -> None:
     assert (reverse_complement(codes) == CODE_N).sum() == letters.count("N")
 
 
+@given(BASES)
+def test_reverse_complement_is_that_of_the_letters(letters: str) -> None:
+    """As Biopython has it; the given codes stay as they were, the new ones are contiguous and can be written."""
+    from Bio.Seq import Seq
+
+    codes = dna_codes(letters)
+    turned = reverse_complement(codes)
+    assert letters_of(turned) == str(Seq(letters).reverse_complement())
+    assert letters_of(codes) == letters
+    assert turned.flags.c_contiguous
+    assert turned.flags.writeable
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(BASES, st.data(), STRANDS, st.integers(1, 300))
 def test_tss_base_is_at_the_middle_of_the_window(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from model.encoders.rotary_encoder import RotaryEncoder
 from model.isoformer import IsoFormer
-from model.presets import preset
+from model.presets import esm2, preset
 
 # Vocabulary and contact heads that the published files hold and the encoders do not.
 NT_250M_WHOLE, ESM2_150M_WHOLE = 233_546_380, 148_140_154
+# The Enformer's heads: human and mouse tracks.
+ENFORMER_WHOLE, ENFORMER_TRACKS = 251_221_292, (5_313, 1_643)
+# Learned positions that both token encoders hold and rotary positions leave unused: 2,050 and 1,026 rows.
+NT_POSITIONS, ESM2_POSITIONS = 1_574_400, 656_640
+ISOFORMER_WHOLE = 700_627_792
 
 
 def count(module: nn.Module) -> int:
@@ -29,6 +36,24 @@ def test_published_parameter_counts() -> None:
     assert count(layers["rna"]) == 23_605_248
     assert count(layers["protein"]) == 22_818_816
     assert count(model.head) == 19_064_862
+    heads = sum((3072 + 1) * tracks for tracks in ENFORMER_TRACKS)
+    assert count(trunk) + heads == ENFORMER_WHOLE
+    assert (NT_POSITIONS, ESM2_POSITIONS) == (2050 * 768, 1026 * 640)
+    towers = ENFORMER_WHOLE + NT_250M_WHOLE + NT_POSITIONS + ESM2_150M_WHOLE + ESM2_POSITIONS
+    fusion_and_head = count(model.fusion) + count(model.head)
+    assert towers + fusion_and_head == ISOFORMER_WHOLE
+    # What serves inference.
+    assert count(model) == pytest.approx(672.9e6, abs=0.1e6)
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("8m", 7.5e6), ("35m", 33.5e6), ("150m", 148.1e6), ("650m", 651.0e6)])
+def test_sizes_of_esm2(size: str, parameters: float) -> None:
+    """Every size has the parameters that its published name says, language head and contact head included."""
+    config = esm2(size)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        encoder = RotaryEncoder(config)
+    whole = count(encoder) + _masked_language_head(config.width, 33) + config.layers * config.heads + 1
+    assert whole == pytest.approx(parameters, rel=0.005)
 
 
 def _masked_language_head(width: int, vocabulary: int) -> int:

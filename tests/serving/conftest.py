@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,10 +33,13 @@ def source(package: Packaged, tmp_path: Path) -> Path:
 
 def started(stack: ExitStack, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> TestClient:
     """A client of the application under ISOFORMER_SERVE_* settings, after it came up (or did not)."""
+    # Those of a client that other tests of the module share.
+    for name in [name for name in os.environ if name.startswith("ISOFORMER_SERVE_")]:
+        monkeypatch.delenv(name)
     for name, value in settings.items():
         monkeypatch.setenv(f"ISOFORMER_SERVE_{name.upper()}", str(value))
     server = Server()
-    app = Gate(build_app(server), max_body_bytes=lambda: server.settings.max_body_bytes)
+    app = Gate(build_app(server), max_body_bytes=lambda: server.settings.max_body_bytes, keys=lambda: server.keys)
     client = stack.enter_context(TestClient(app))
     client.server = server  # type: ignore[attr-defined]
     while server.not_ready == "starting":

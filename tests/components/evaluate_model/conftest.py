@@ -43,6 +43,7 @@ def write_transcripts(
             {
                 "transcript_id": f"T{number:04d}",
                 "gene_id": f"G{gene[number]:04d}",
+                "gene_type": "protein_coding" if coding else "lncRNA",
                 "contig": "chr1",
                 "strand": strand,
                 "window_start": start,
@@ -102,6 +103,8 @@ def write_model(out: Path, transcripts: Path) -> Path:
     ]
     with write_artifact(out, kind="model", inputs={"transcripts": transcripts}, config={}) as writer:
         save_model(IsoFormer(config), writer.payload)
+        recipe = {"train": {"calibration_share": 0.5, "seed": 0}}
+        (writer.payload / "params.json").write_text(json.dumps(recipe), encoding="utf-8")
         (writer.payload / "history.json").write_text(json.dumps(history), encoding="utf-8")
     return out
 
@@ -128,3 +131,24 @@ def transcripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def untrained_model(tmp_path_factory: pytest.TempPathFactory, transcripts: Path) -> Path:
     """A model artifact with random weights, made for `transcripts`."""
     return write_model(tmp_path_factory.mktemp("data") / "model", transcripts)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoModels:
+    """Labels and two predictions, float32 (N, T); the challenger is the better one."""
+
+    tissues: tuple[str, ...]
+    gene_ids: list[str]
+    observed: np.ndarray
+    champion: np.ndarray
+    challenger: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def two_models() -> TwoModels:
+    """What two real trainings predicted for the same test transcripts (simulated data)."""
+    table = pq.read_table(Path(__file__).parent / "data" / "two_models.parquet")
+    values = {
+        name: np.array(table[name].to_pylist(), dtype=np.float32) for name in ("observed", "champion", "challenger")
+    }
+    return TwoModels(tuple(json.loads(table.schema.metadata[b"tissues"])), table["gene_id"].to_pylist(), **values)

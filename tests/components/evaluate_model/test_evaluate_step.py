@@ -19,7 +19,10 @@ from components.evaluate_model.step import run
 from components.params import Params, load_params
 from model.errors import InputError
 
-SMALL = ["runtime.threads=1", "evaluate.resamples=200", "evaluate.rank_resamples=100"]
+SMALL = [
+    *("runtime.threads=1", "evaluate.resamples=200", "evaluate.rank_resamples=100"),
+    *("evaluate.onnx=false", "evaluate.attention_transcripts=0"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,9 @@ def test_untrained_model_is_not_blessed_and_every_failed_rule_gives_a_reason(eva
 def test_payload_is_whole_and_verified(evaluation):
     artifact = open_artifact(evaluation, "evaluation")
     names = {entry["path"] for entry in artifact.manifest["files"]}
-    assert names == {"metrics.json", "verdict.json", "predictions.parquet", "report.html", "model_card.md"}
+    plots = {f"plots/{name}.svg" for name in ("per_tissue", "scatter", "calibration", "training")}
+    tables = {"metrics.json", "verdict.json", "intervals.json", "predictions.parquet"}
+    assert names == tables | plots | {"report.html", "model_card.md"}
 
 
 def test_predictions_are_those_of_the_predictor_in_order(evaluation, transcripts):
@@ -64,7 +69,7 @@ def test_predictions_are_those_of_the_predictor_in_order(evaluation, transcripts
 def test_metrics_name_every_baseline_and_say_that_data_are_simulated(evaluation):
     metrics = payload_json(evaluation, "metrics.json")
     assert metrics["simulated"] is True
-    assert set(metrics["baselines"]) == {"tissue_mean", "ridge", "boosting", "kmer_ridge"}
+    assert set(metrics["baselines"]) == {"tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour"}
     assert metrics["baselines"]["tissue_mean"]["spearman"]["value"] is None
     assert set(metrics["contributions"]) == {"dna", "rna", "protein"}
     assert set(metrics["model"]["per_tissue"]) == {"Blood", "Brain", "Liver", "Lung"}

@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.evaluate_model.behaviour import Behaviour, TissueIdentity
 from components.evaluate_model.bootstrap import Interval
-from components.evaluate_model.evaluation import Evaluation, evaluate
+from components.evaluate_model.evaluation import Evaluation, Measured, evaluate
 from components.evaluate_model.gates import Evidence, verdict
+from components.evaluate_model.leakage import Leakage
 from components.evaluate_model.scores import HEADINGS, Scores
 from components.sections import EvaluateParams, GateParams
 
 GOOD = Interval(0.6, 0.55, 0.65)
-BASELINES = ("tissue_mean", "ridge", "boosting", "kmer_ridge")
+BASELINES = ("tissue_mean", "ridge", "boosting", "kmer_ridge", "nearest_neighbour")
+SEALED = Leakage({"genes": 0, "RNAs": 0, "proteins": 0, "DNA windows": 4}, ("genes", "RNAs", "proteins"))
+STEADY = Behaviour(batches=1e-6, padding=1e-6, onnx=1e-6)
 
 
 def scores(**means: Interval) -> Scores:
-    return Scores(means=dict.fromkeys(HEADINGS, GOOD) | means, r2=(), spearman=(), r2_draws=np.zeros(1))
+    return Scores(means=dict.fromkeys(HEADINGS, GOOD) | means, r2=(), spearman=(), r2_draws=np.zeros((1, 1)))
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -31,6 +35,10 @@ def evidence(**changes: Any) -> Evidence:
         gains=dict.fromkeys(BASELINES, Interval(0.2, 0.1, 0.3)),
         contributions=dict.fromkeys(("dna", "rna", "protein"), Interval(0.1, 0.05, 0.15)),
         rankable_genes=200,
+        leakage=SEALED,
+        behaviour=STEADY,
+        identity=TissueIdentity(correlation=0.6, permuted=0.0, p=0.0005),
+        champion=None,
     )
     return dataclasses.replace(sound, **changes)
 
@@ -62,6 +70,12 @@ def test_sound_evidence_is_blessed_without_reasons():
          "within_gene_above_chance", "No test gene"),
         ({"gains": dict.fromkeys(BASELINES, Interval(0.2, 0.1, 0.3)) | {"ridge": Interval(0.05, -0.01, 0.1)}},
          "better_than_ridge", "not shown to be better than ridge"),
+        ({"leakage": Leakage({"genes": 3, "RNAs": 9}, ("genes", "RNAs"))}, "no_leakage", "3 genes, 9 RNAs"),
+        ({"behaviour": Behaviour(batches=0.5, padding=0.0)}, "batches_change_nothing", "0.5 log1p TPM, more than"),
+        ({"behaviour": Behaviour(batches=0.0, padding=float("nan"))}, "padding_changes_nothing", "nan"),
+        ({"behaviour": Behaviour(batches=0.0, padding=0.0, onnx=0.1)}, "onnx_equals_torch", "ONNX"),
+        ({"identity": TissueIdentity(0.1, 0.01, 0.3)}, "tissue_identity", "not shown to know which tissue"),
+        ({"identity": TissueIdentity(0.6, 0.55, 0.0005)}, "tissue_identity", "+0.550 with its tissues permuted"),
     ],
 )  # fmt: skip
 def test_each_flaw_fails_its_own_rule_and_says_why(changes, rule, words):
@@ -91,16 +105,16 @@ def simulated(*, seed: int = 0, noise: float = 0.5, shift: float = 0.0) -> dict[
         "gene_ids": [f"g{number}" for number in generator.integers(150, size=400)],
         "observed": observed,
         "predicted": predicted,
-        "baselines": {"tissue_mean": mean, "ridge": weak, "boosting": weak, "kmer_ridge": weak},
-        "shuffled": {},
+        "baselines": dict.fromkeys(BASELINES, weak) | {"tissue_mean": mean},
         "penalties": {},
         "same_dataset": True,
-        "params": EvaluateParams(resamples=300, rank_resamples=100),
+        "leakage": SEALED,
+        "behaviour": STEADY,
     }
 
 
 def judged(arguments: dict[str, Any]) -> Evaluation:
-    return evaluate(**arguments)
+    return evaluate(Measured(**arguments), EvaluateParams(resamples=300, rank_resamples=100))
 
 
 def test_a_model_that_knows_the_labels_is_blessed():

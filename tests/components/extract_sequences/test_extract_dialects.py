@@ -229,6 +229,36 @@ def test_transcript_without_strand_or_exons_is_counted(extraction: Callable[...,
     assert found.dropped == {"no_strand": 1, "no_exons": 1}
 
 
+@pytest.mark.parametrize("elsewhere", ["chr2\t", "-\t"])
+def test_transcript_spliced_together_from_two_places_is_counted(
+    extraction: Callable[..., Extraction], elsewhere: str
+) -> None:
+    """Exons on two contigs or on both strands, as RefSeq has of trans-spliced genes: no one place, no silent loss."""
+    old = "chr1\t" if elsewhere == "chr2\t" else "+\t"
+    other = gtf_row("exon", 6, 8, NAMES).replace(old, elsewhere)
+    text = gtf_row("exon", 1, 4, NAMES) + other + gtf_row("exon", 1, 4, NAMES.replace("T1", "T2"))
+    found = extraction(text, {"chr1": "ACGTACGT", "chr2": "ACGTACGT"})
+    assert [item.transcript_id for item in found.transcripts] == ["T2"]
+    assert found.dropped == {"trans_spliced": 1}
+
+
+def test_rows_of_one_trans_spliced_gene_may_share_an_id(extraction: Callable[..., Extraction]) -> None:
+    """RefSeq writes one row per part, marked as such; unmarked, the same is a duplicate and an error."""
+    from model.errors import InputError
+
+    def text(mark: str) -> str:
+        rows = "##gff-version 3\n"
+        for start, strand, part in ((1, "+", 1), (5, "-", 2)):
+            rows += gtf_row("mRNA", start, start + 3, f"ID=rna-A;{mark}{part}", strand=strand)
+            rows += gtf_row("exon", start, start + 3, "Parent=rna-A", strand=strand)
+        return rows + gtf_row("exon", 1, 4, "Parent=rna-B")
+
+    found = extraction(text("exception=trans-splicing;part="), {"chr1": "ACGTACGT"})
+    assert found.dropped == {"trans_spliced": 1}
+    with pytest.raises(InputError, match="duplicated transcript or gene 'rna-A'"):
+        extraction(text("Note="), {"chr1": "ACGTACGT"})
+
+
 def test_rows_are_ordered_by_contig_of_the_genome_tss_and_id(extraction: Callable[..., Extraction]) -> None:
     """The order does not depend on that of the annotation."""
     text = "".join(

@@ -152,6 +152,42 @@ def test_blocks_are_contiguous_and_windows_do_not_cross_their_borders() -> None:
     assert 0 < division.split.count(None) < 200
 
 
+def test_what_crosses_a_border_of_blocks_is_excluded_on_both_sides() -> None:
+    """By its window or by an exon; blocks of one split are no border."""
+    params = SplitParams(policy="block", block_bp=1000, test_share=0.4, valid_share=0.2)
+    items = [transcript(f"T{block}", tss=1000 * block + 500) for block in range(200)]
+    own = divide(items, params).split
+    assert None not in own
+    window = [transcript(f"W{block}", tss=1000 * block + 1000) for block in range(199)]
+    exon = [transcript(f"E{block}", tss=1000 * block + 500) for block in range(199)]
+    for block, item in enumerate(exon):
+        item.exon_ends = np.array([1000 * block + 1001])
+    division = divide([*items, *window, *exon], params)
+    crossing = [None if own[block] != own[block + 1] else own[block] for block in range(199)]
+    assert division.split == [*own, *crossing, *crossing]
+    assert division.excluded == {"crosses_blocks": 2 * crossing.count(None)}
+
+
+def test_relatives_among_what_is_kept_are_excluded_too() -> None:
+    """A piece shared with a training gene is a small part of a test gene's many proteins, and most of what is left of
+    it when those in no region are left out."""
+    rng = np.random.default_rng(12)
+    piece = random_protein(rng, 30)
+    items = [
+        *spaced(150),
+        transcript("trained", contig="chr1", tss=90_000, protein=piece + random_protein(rng)),
+        transcript("tested", gene="many", contig="chr3", tss=90_000, protein=piece + random_protein(rng, 10)),
+        *(transcript(f"l{i}", gene="many", contig="chr9", tss=1000 * i, protein=random_protein(rng)) for i in range(9)),
+    ]
+    regions = {"train": [("chr1", 0, 10**6)], "valid": [("chr2", 0, 10**6)], "test": [("chr3", 0, 10**6)]}
+    params = SplitParams(policy="region", min_shared_kmers=0.5)
+    division = divide(items, params, regions=regions)
+    assert division.excluded == {"outside_regions": 9, "family_in_other_split": 1}
+    assert division.split[150:152] == [None, "test"]
+    kept = [(item, split) for item, split in zip(items, division.split, strict=True) if split is not None]
+    audit([item for item, _ in kept], [str(split) for _, split in kept], params)
+
+
 def test_regions_of_a_bed_file_are_respected_with_whole_windows(tmp_path: Path) -> None:
     """A window that touches regions of two splits, or none, is excluded; names are mapped to splits."""
     (tmp_path / "regions.bed").write_text("chr1\t0\t1000\tfold0\nchr1\t1000\t2000\tfold3\nchr1\t2500\t3500\tfold4\n")

@@ -100,25 +100,27 @@ def test_equal_code_gives_an_equal_digest(tmp_path: Path) -> None:
     assert stage_code(first) == stage_code(second)
 
 
+GAIN = {"value": 0.1, "low": 0.05, "high": 0.15}
+
+
 @pytest.mark.parametrize(
-    ("champion", "expected"),
+    ("champion", "compared_with", "reason"),
     [
-        (None, "the first version"),
-        ({"r2": 0.4}, "r2 0.5000 against 0.4000 on the same dataset"),
-        ({"r2": 0.5}, None),
-        ({"r2": 0.495}, None),  # within the margin
-        ({"r2": None}, None),
-        ({"r2": 0.4, "transcripts": "another"}, None),
-        ({"r2": 0.9, "model": "challenger"}, "the champion's own model, packaged anew"),
+        (None, None, "the first version"),
+        ("old", {"model_digest": "old", "better": True, "r2_gained": GAIN}, "R² +0.1000 over champion v-old"),
+        ("old", {"model_digest": "old", "better": False, "r2_gained": GAIN}, None),  # interval not above 0
+        ("old", {"model_digest": "older", "better": True, "r2_gained": GAIN}, None),  # another was champion then
+        ("old", None, None),  # there was no champion then
+        ("challenger", None, "the champion's own model, packaged anew"),
     ],
 )
-def test_only_a_better_model_on_the_same_data_is_promoted(champion: dict | None, expected: str | None) -> None:
-    def record(model: str, r2: float | None, transcripts: str = "data") -> dict:
-        return {"model_digest": model, "metrics": {"r2": r2}, "inputs": {"transcripts": transcripts}}
-
-    standing = champion and record(champion.get("model", "old"), champion["r2"], champion.get("transcripts", "data"))
-    policy = PackageParams(promote_margin=0.01)
-    assert reason_to_promote(record("challenger", 0.5), standing, policy) == expected
+def test_only_a_model_that_was_found_better_than_this_champion_is_promoted(
+    champion: str | None, compared_with: dict | None, reason: str | None
+) -> None:
+    standing = champion and {"model_digest": champion, "version": f"v-{champion}", "metrics": {"r2": 0.1}}
+    challenger = {"model_digest": "challenger", "metrics": {"r2": 0.9}, "compared_with": compared_with}
+    found = reason_to_promote(challenger, standing or None, PackageParams())
+    assert found == reason or (reason is not None and found is not None and found.startswith(reason))
 
 
 def test_a_packaged_model_is_registered_and_the_first_is_champion(package: Packaged) -> None:

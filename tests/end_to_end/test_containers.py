@@ -1,0 +1,146 @@
+"""The pipeline in its images: no network, read-only root, an ordinary user, and failures that show.
+
+.ci/image builds the images, starts the engine's socket, and names both in DOCKER_HOST and ISOFORMER_IMAGES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts import open_artifact
+
+ROOT = Path(__file__).parents[2]
+ISOFORMER = str(Path(sys.executable).parent / "isoformer")
+IMAGES = os.environ.get("ISOFORMER_IMAGES", "")
+PREFIX, _, TAG = IMAGES.rpartition(":")
+# A model of 20 steps is blessed here, so that packaging runs too; what it predicts is not the point.
+LENIENT = {
+    "min_test_genes": "1",
+    "min_r2": "-100",
+    "min_spearman": "-1",
+    "better_than": "[]",
+    "within_gene_above_chance": "false",
+}
+SANITY = [
+    *("--params", str(ROOT / "params.yaml"), "--preset", "sanity", "--set", "runtime.threads=1"),
+    *(part for name, value in LENIENT.items() for part in ("--set", f"evaluate.gates.{name}={value}")),
+]
+
+pytestmark = [
+    pytest.mark.containers,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not IMAGES, reason="ISOFORMER_IMAGES names no images: run .ci/image"),
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    docker = pytest.importorskip("docker")
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+def pipeline(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [ISOFORMER, "pipeline", "run", *SANITY, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_pipeline_in_containers_makes_what_it_makes_without(tmp_path: Path, raw_inputs: dict[str, Path]) -> None:
+    """From raw files to a registered Bento, step by step in the image of each; equal payloads to the last byte."""
+    raw = raw_inputs["genome"].parent
+    inside = ["--in-containers", "--images", PREFIX, "--tag", TAG]
+    done = pipeline("--data", raw, "--out", "in", "--work", "w1", "--registry", "r1", *inside, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + (tmp_path / "in" / "pipeline.log").read_text()[-3000:]
+    assert "[5/5] package_model" in done.stderr
+    assert "Verdict: BLESSED" in done.stdout
+    outside = pipeline("--data", raw, "--out", "out", "--work", "w2", "--registry", "r2", cwd=tmp_path)
+    assert outside.returncode == 0, outside.stderr
+    for name in ("validation", "transcripts", "model", "evaluation"):
+        here, there = (open_artifact(tmp_path / run / name, name) for run in ("out", "in"))
+        assert there.digest == here.digest, name
+    # The Bento records the packages of its image; its model is the same.
+    records = [next((tmp_path / registry).rglob("record.json")) for registry in ("r1", "r2")]
+    assert len({json.loads(path.read_text())["model_digest"] for path in records}) == 1
+    summary = (tmp_path / "in" / "summary.md").read_text()
+    assert "| package_model | 1 | done |" in summary
+
+
+def test_a_step_that_refuses_its_input_is_seen_to_fail(tmp_path: Path, raw_inputs: dict[str, Path]) -> None:
+    """kfp's own reading of a container that ended early is success; ours is not."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in raw_inputs.values():
+        (raw / path.name).write_bytes(path.read_bytes())
+    (raw / raw_inputs["annotation"].name).write_bytes(b"no gzip")
+    inside = ["--in-containers", "--images", PREFIX, "--tag", TAG]
+    done = pipeline("--data", raw, "--out", "run", *inside, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "annotation.gtf.gz" in done.stderr.splitlines()[-1]
+    assert "**Cause:** validate_data: refused" in (tmp_path / "run" / "summary.md").read_text()
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path: Path, raw_inputs: dict[str, Path]) -> None:
+    inside = ["--in-containers", "--images", PREFIX, "--tag", "none-such"]
+    done = pipeline("--data", raw_inputs["genome"].parent, "--out", "run", *inside, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{PREFIX}-data:none-such" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["data", "train", "package", "serve"])
+def test_an_image_says_what_it_is_and_what_is_in_it(engine: Any, name: str) -> None:
+    image = engine.images.get(f"{PREFIX}-{name}:{TAG}")
+    config = image.attrs["Config"]
+    assert not config.get("Entrypoint")
+    assert config["User"] == "1000:1000"
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.revision"] == TAG
+    assert labels["org.opencontainers.image.version"] != "unknown"
+    text = inside(engine, image, "cat", "/app/bill_of_materials.cdx.json")
+    bill = json.loads(text)
+    assert bill["metadata"]["component"]["name"] == "isoformer"
+    packages = {component["name"] for component in bill["components"]}
+    wanted, unwanted = {
+        "data": ({"great-expectations", "kfp"}, {"torch", "bentoml"}),
+        "train": ({"torch", "kfp"}, {"bentoml", "great-expectations"}),
+        "package": ({"torch", "bentoml", "onnxruntime"}, {"great-expectations"}),
+        "serve": ({"bentoml", "onnxruntime"}, {"torch", "kfp", "pandas"}),
+    }[name]
+    assert wanted <= packages
+    assert not unwanted & packages
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("data", "components.extract_sequences.step"),
+        ("train", "components.evaluate_model.step"),
+        ("package", "components.package_model.step"),
+        ("serve", "serving.service"),
+    ],
+)
+def test_an_image_holds_what_its_steps_import(engine: Any, name: str, module: str) -> None:
+    image = engine.images.get(f"{PREFIX}-{name}:{TAG}")
+    inside(engine, image, "python", "-c", f"import {module}")
+    inside(engine, image, "isoformer", "--help")
+
+
+def inside(engine: Any, image: Any, *command: str) -> str:
+    """Run a command in an image as a cluster would: without a network, read-only, without capabilities."""
+    settings = {"network_mode": "none", "read_only": True, "cap_drop": ["ALL"], "tmpfs": {"/tmp": "mode=1777"}}
+    container = engine.containers.run(image, list(command), detach=True, **settings)
+    try:
+        status = container.wait()["StatusCode"]
+        text = container.logs(stdout=True, stderr=False).decode()
+        assert status == 0, container.logs().decode()[-2000:]
+        return text
+    finally:
+        container.remove(force=True)
