@@ -16,8 +16,9 @@ from components.artifacts import open_artifact
 from components.sequences import Genome
 from model.batch import TranscriptInput, collate
 from model.predictor import Predictor
+from model.tokenizers import crop_rna
 
-TRANSCRIPTS = 12
+TRANSCRIPTS = 8
 COLUMNS = (
     *("contig", "strand", "window_start", "window_end", "exon_starts", "exon_ends", "rna", "cds_start", "cds_end"),
     *("cds_phase", "protein", "split", "gene_id"),
@@ -54,7 +55,7 @@ def aurocs(model: Path, transcripts: Path, truth_motifs: Path) -> dict[str, Foun
             scores.append(auroc(importance, truth[modality][: len(importance)]))
             if modality == "rna":
                 received = rna_attention_received(network, collate([inputs], network.config))[0]
-                attention.append(auroc(_per_base(received, len(importance)), truth["rna"][: len(importance)]))
+                attention.append(auroc(_per_base(received, inputs.rna, network.config.rna.max_tokens), truth["rna"]))
         found[modality] = Found(
             changes=float(np.mean(scores)),
             attention=float(np.mean(attention)) if attention else None,
@@ -87,11 +88,12 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(above / (count * (len(scores) - count)))
 
 
-def _per_base(received_LHT: Any, length: int) -> np.ndarray:
-    """Attention of six-mer tokens, mean over layers and heads, laid out over their nucleotides."""
+def _per_base(received_LHT: Any, rna: str, max_tokens: int) -> np.ndarray:
+    """Attention of six-mer tokens, mean over layers and heads, laid out over the RNA; 0 where it was cropped off."""
     tokens = received_LHT.float().mean(dim=(0, 1)).numpy()[1:]  # without CLS
-    whole = length // 6
-    return np.concatenate([np.repeat(tokens[:whole], 6), tokens[whole:]])[:length]
+    kept = len(crop_rna(rna, max_tokens))
+    bases = np.concatenate([np.repeat(tokens[: kept // 6], 6), tokens[kept // 6 :]])
+    return np.concatenate([np.zeros(len(rna) - kept), bases])
 
 
 def _with_code(codes: np.ndarray, at: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from components.raw_data import find_raw_data
 
 OTHER_GENOME_SEED = 101
 UNLABELLED_TRANSCRIPTS = 4_000
-STEPS = {"dna": 600, "rna": 1500, "protein": 1500}
+STEPS = {"dna": 400, "rna": 800, "protein": 800}
 LABELLED_TRANSCRIPTS = 1_500
 
 

@@ -37,15 +37,12 @@ MIN_AUROC = 0.8
 PARTS = ("modalities", "zero-dose", "pre-training", "mutagenesis")
 ROOT = Path(__file__).parents[1]
 
-# 1,034 genes. Doses apart from each other, so that subsets have an order; few interactions, so that a small network
-# trained from scratch comes near the ceilings.
-DATA = ("fabricate.transcripts=4600", "fabricate.interaction_dose=0.5", "extract.split.test_share=0.15")
-DOSES = ("fabricate.dna_dose=1.3", "fabricate.rna_dose=1.0", "fabricate.protein_dose=0.7")
-# The small DNA encoder learns the training windows by heart: early stopping, weight decay and dropout against that.
-RECIPE = (
-    *("train.max_epochs=8", "train.patience_epochs=2", "train.optimizer=adamw", "train.weight_decay=0.05"),
-    *("train.token_mask_rate=0.1", "train.early_stopping_metric=mse"),
-)
+# About 1,800 genes: with fewer, a small network learns the RNA of its training genes by heart (with 1,034: R² 0.08
+# of 0.27 attainable). Doses apart from each other, so that subsets have an order; fewer interactions than in the demo.
+DATA = ("fabricate.transcripts=8000", "fabricate.interaction_dose=0.5")
+DOSES = ("fabricate.dna_dose=1.3", "fabricate.rna_dose=1.1", "fabricate.protein_dose=0.9")
+# The demo's recipe. The small DNA encoder overfits: early stopping keeps the best epoch, weight decay slows it down.
+RECIPE = ("train.max_epochs=4", "train.patience_epochs=2", "train.optimizer=adamw", "train.weight_decay=0.01")
 # What the trials' own reports say beside the score is not asked here.
 QUICK_EVALUATION = (
     *("evaluate.contributions=false", "evaluate.resamples=100", "evaluate.rank_resamples=100"),

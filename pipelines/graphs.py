@@ -9,7 +9,7 @@ from model.errors import InputError
 from pipelines.policy import Cluster
 
 # name: module with `build(cluster, params_json)`.
-PIPELINES = {"training": "pipelines.training_pipeline"}
+PIPELINES = {"training": "pipelines.training_pipeline", "experiments": "pipelines.experiments_pipeline"}
 
 
 def build(name: str, cluster: Cluster, params_json: str) -> Any:

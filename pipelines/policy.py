@@ -23,6 +23,7 @@ RUN_LABEL_FIELD = "metadata.labels['pipeline/runid']"
 
 # Secrets by reference only: key of the secret → variable that fsspec's S3 reads.
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+NEEDS_ACCELERATOR = ("train_model", "run_trial")
 NEEDS_REGISTRY = ("evaluate_model", "package_model")
 
 
@@ -49,6 +50,10 @@ POLICIES: dict[str, StepPolicy] = {
     "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
     "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
     "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
+    "plan_trials": StepPolicy(cpu="1", memory="2Gi", minutes=10, image="train"),
+    # Training and evaluation of one trial.
+    "run_trial": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5, image="train"),
+    "report_experiments": StepPolicy(cpu="2", memory="8Gi", minutes=60, image="train"),
     "summarise_run": StepPolicy(cpu="500m", memory="1Gi", minutes=10, image="data"),
 }
 
@@ -111,7 +116,7 @@ def place(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
         kubernetes.mount_pvc(task, pvc_name=cluster.work_claim, mount_path=WORK_MOUNT)
     if cluster.registry_secret and step in NEEDS_REGISTRY:
         kubernetes.use_secret_as_env(task, cluster.registry_secret, secret_key_to_env=dict(SECRET_KEYS))
-    if step == "train_model":
+    if step in NEEDS_ACCELERATOR:
         _give_accelerators(task, cluster)
     return task
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def scores_figure(results: SuiteResults, baseline: LengthBaseline | None, dna_en
     items = results.suite.configurations
     figure = new_figure(8.6, 1.3 + 0.36 * len(items))
     axes = figure.subplots()
-    legend: dict[str, object] = {}
+    legend: dict[str, Any] = {}
     for row, item in enumerate(items):
         values = [trial.mean_r2 for trial in results.trials.get(item.key, {}).values()]
         if values:

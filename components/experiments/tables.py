@@ -34,7 +34,7 @@ def scores_table(results: SuiteResults, baseline: LengthBaseline | None, dna_enc
     for item in results.suite.configurations:
         done = list(results.trials.get(item.key, {}).values())
         r2, spearman = [trial.mean_r2 for trial in done], [trial.mean_spearman for trial in done]
-        means.append(np.mean(r2) if r2 else -np.inf)
+        means.append(float(np.mean(r2)) if r2 else float("-inf"))
         published = published_row(results.suite.key, item.key, dna_encoder)
         ceiling = results.ceilings.get(results.modalities(item) or "")
         rows.append(
@@ -47,7 +47,7 @@ def scores_table(results: SuiteResults, baseline: LengthBaseline | None, dna_enc
                 str(planned) if len(done) == planned else f"{len(done)} of {planned}",
             )
         )
-    best = frozenset({int(np.argmax(means))}) if len(rows) > 1 and max(means) > -np.inf else frozenset()
+    best = frozenset({int(np.argmax(means))}) if len(rows) > 1 and max(means) > float("-inf") else frozenset()
     if baseline is not None:
         gap = [ABSENT] * (3 if with_ceiling else 2)
         rows.append((LABEL, f"{baseline.r2:.3f}", f"{baseline.spearman:.3f}", *gap, ABSENT))

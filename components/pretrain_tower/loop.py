@@ -30,7 +30,10 @@ class Objective(Protocol):
     """What is learned, of rows 0 … len − 1."""
 
     unit: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module:
+        """The encoder, as `encoder`, with the head that is thrown away."""
 
     def __len__(self) -> int: ...
 

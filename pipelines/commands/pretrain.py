@@ -19,7 +19,10 @@ _OUT = Path("runs/pretrained")
 def build(command: str) -> typer.Typer:
     """The application of one of the two."""
     app = plain_app()
-    app.command(command)({"pretrain-language": pretrain_language, "pretrain-tracks": pretrain_tracks}[command])
+    if command == "pretrain-tracks":
+        app.command(command)(pretrain_tracks)
+    else:
+        app.command(command)(pretrain_language)
     return app
 
 
