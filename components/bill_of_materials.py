@@ -48,16 +48,14 @@ def _component(name: str, item: Distribution) -> dict[str, Any]:
 
 
 def _licence(item: Distribution) -> dict[str, Any] | None:
-    expression = item.metadata.get("License-Expression")
-    if expression:
+    fields = item.metadata.json  # names in lower case; "classifier" is a list
+    if expression := fields.get("license_expression"):
         return {"expression": expression}
     classifiers = [
-        text.rpartition(" :: ")[2]
-        for text in item.metadata.get_all("Classifier") or ()
-        if text.startswith("License :: ")
+        text.rpartition(" :: ")[2] for text in fields.get("classifier", ()) if text.startswith("License :: ")
     ]
     # A licence field may hold the whole text of the licence.
-    name = ", ".join(sorted(classifiers)) or (item.metadata.get("License") or "").strip().partition("\n")[0][:100]
+    name = ", ".join(sorted(classifiers)) or str(fields.get("license", "")).strip().partition("\n")[0][:100]
     return {"license": {"name": name}} if name else None
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -88,8 +88,10 @@ def run_locally(
         try:
             with _listening(narrator), _environment(work, out.name), _runner(images, arguments, out) as runner:
                 local.init(runner, pipeline_root=str((out / "kfp").resolve()))
-                names = {"images": images.prefix, "tag": images.tag} if images else {}
-                build(Cluster(retries=retries, retry_after="1s", **names), arguments["params"])(**arguments)
+                cluster = Cluster(retries=retries, retry_after="1s")
+                if images:
+                    cluster = replace(cluster, images=images.prefix, tag=images.tag)
+                build(cluster, arguments["params"])(**arguments)
         except (RuntimeError, StoppedError):
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None

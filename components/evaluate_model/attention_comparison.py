@@ -42,10 +42,10 @@ def compare_attention(
     with track(len(rows), "attention", "transcripts") as advance:
         for start in range(0, len(rows), BATCH_TRANSCRIPTS):
             chunk = rows[start : start + BATCH_TRANSCRIPTS].tolist()
-            weights = _weights(test, chunk, network)
-            first += _shares(before, test, chunk, weights)
-            second += _shares(network, test, chunk, weights)
-            tokens += [token_shares(item) for item in weights]
+            overlaps = _weights(test, chunk, network)
+            first += _shares(before, test, chunk, overlaps)
+            second += _shares(network, test, chunk, overlaps)
+            tokens += [token_shares(item) for item in overlaps]
             advance(len(chunk))
     groups = GeneGroups.of([test.gene_ids[row] for row in rows.tolist()])
     tests = attention_tests(np.stack(first), np.stack(second), np.stack(tokens), groups)

@@ -94,7 +94,7 @@ class Pretrainer:
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss of step {self.step} is {float(loss)}: lower pretrain.learning_rate")
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.gradient_clip_norm)
         self.optimizer.step()
         self.step += 1

@@ -28,6 +28,7 @@ OPEN_GATES = (
     "evaluate.gates.min_spearman=-1",
     "evaluate.gates.better_than=[]",
     "evaluate.gates.within_gene_above_chance=false",
+    "evaluate.gates.tissue_identity=false",
     "runtime.threads=1",
 )
 STEPS = [item for item in STAGES if item.name != "fabricate"]
