@@ -63,6 +63,7 @@ async def effect(server: Server, request: Request) -> Response:
         else:
             items.append(EffectAnswerItem(**named, errors=bad[index]))
     observe(server, sides, predicted, bad)
+    server.observe("/v1/effect", engine, sides, predicted)
     score = engine.about.get("variant_score")
     answer = EffectAnswer(
         items=items,

@@ -47,6 +47,9 @@ class Metrics:
             multiprocess_mode="livemostrecent",
             **common,
         )
+        self.observations_lost = Counter(
+            "observations_lost", "Answered transcripts that could not be written to the observations folder", **common
+        )
         self.ready = Gauge(
             "ready", "1 where the golden predictions were reproduced", multiprocess_mode="livemin", **common
         )

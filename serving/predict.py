@@ -46,6 +46,7 @@ async def predict(server: Server, request: Request) -> Response:
         else:
             items.append(ItemAnswer(index=index, id=echoed(raw, "id"), errors=bad[index]))
     observe(server, list(good.values()), predicted, bad)
+    server.observe("/v1/predict", engine, list(good.values()), predicted)
     intervals = engine.intervals.described if engine.intervals else None
     return json_response(PredictAnswer(items=items, intervals=intervals, provenance=provenance_of(engine)))
 
@@ -88,7 +89,7 @@ def to_tpm(log1p_tpm: np.ndarray) -> np.ndarray:
 def observe(
     server: Server, prepared: list[Prepared], predicted: list[Predicted], bad: dict[int, list[FieldError]]
 ) -> None:
-    """Count outcomes, changes, lengths and drift of one request."""
+    """Count outcomes, changes and lengths of one request."""
     metrics = server.metrics
     metrics.items.labels("predicted").inc(len(prepared))
     metrics.items.labels("refused").inc(len(bad))
@@ -103,4 +104,3 @@ def observe(
             metrics.unknown_bases.labels("rna").inc(int((dna_codes(transcript.rna) == DNA_CODE_N).sum()))
         if transcript.protein:
             metrics.residues.labels("protein").observe(len(transcript.protein))
-        server.observe_drift(item, answer)

@@ -38,14 +38,15 @@ def main(
     public_key: Path | str | None = None,
     signature: Path | str | None = None,
     api_keys: Path | str | None = None,
+    observations: Path | str | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status of BentoML.
 
     `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
     `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
     cores but one. `public_key`: serve only what its private half signed; `signature` comes from the registry if not
-    given. `api_keys`: a file of keys, one of which a client must send. Raises `InputError` where there is nothing to
-    serve or the port is taken.
+    given. `api_keys`: a file of keys, one of which a client must send. `observations`: a folder that what monitoring
+    reads is written to. Raises `InputError` where there is nothing to serve or the port is taken.
     """
     if bento is not None:
         folder = find_bento(bento)
@@ -67,7 +68,12 @@ def main(
             "OMP_NUM_THREADS": "1",
             "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
         }
-        files = {"reference": reference, "public_key": public_key, "api_keys_file": api_keys}
+        files = {
+            "reference": reference,
+            "public_key": public_key,
+            "api_keys_file": api_keys,
+            "observations_dir": observations,
+        }
         files["signature"] = signature if public_key is not None else None
         for name, file in files.items():
             if file is not None:

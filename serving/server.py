@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from serving.keys import read_keys
 from serving.logs import LOGGER, configure_logs
 from serving.metrics import Metrics
 from serving.normalize import BadItemError
+from serving.observations import Observation, Observations
 from serving.profile import PREDICTION, Drift
 from serving.reference import Reference
 from serving.schema import FieldError
@@ -33,6 +36,8 @@ class Server:
         self.reference: Reference | None = None
         self.keys: tuple[bytes, ...] = ()
         self._drift: Drift | None = None
+        self._observations: Observations | None = None
+        self._flushing: asyncio.Task[None] | None = None
         self.not_ready = "starting"
 
     @cached_property
@@ -47,6 +52,8 @@ class Server:
         try:
             self.settings = Settings.from_environment()
             self.keys = read_keys(self.settings.api_keys_file)
+            if self.settings.observations_dir:
+                self._observations = await run_in_threadpool(self._open_observations)
             engine = await run_in_threadpool(Engine, self.settings)
             await run_in_threadpool(engine.self_test)
             await run_in_threadpool(engine.warm_up)
@@ -65,6 +72,8 @@ class Server:
             observe=self.metrics.observe_batch,
         )
         self.queue.start()
+        if self._observations is not None:
+            self._flushing = asyncio.create_task(self._flush_observations(self._observations))
         self.metrics.budget_tokens.set(engine.budget_tokens)
         # What is loaded now lives as long as the process: keep the collector from walking it at every full pass.
         gc.collect()
@@ -80,6 +89,10 @@ class Server:
         self.metrics.ready.set(0)
         if self.engine is not None:
             await self.queue.stop()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._observations is not None:
+            await run_in_threadpool(self._observations.close)
 
     def ready_engine(self) -> Engine | None:
         """The engine where the server may answer, else None."""
@@ -91,10 +104,37 @@ class Server:
             raise BadItemError([FieldError(item=index, field="id", message="no reference is mounted: send sequences")])
         return self.reference
 
-    def observe_drift(self, prepared: Prepared, predicted: Predicted) -> None:
-        """Remember one answered transcript for the drift figures of /metrics."""
-        if self._drift is not None:
-            self._drift.observe({**prepared.features, PREDICTION: float(predicted.log1p_tpm.mean())})
+    def observe(self, route: str, engine: Engine, prepared: Sequence[Prepared], predicted: Sequence[Predicted]) -> None:
+        """Remember answered transcripts, for the drift figures of /metrics and, where asked for, for monitoring."""
+        for item, answer in zip(prepared, predicted, strict=True):
+            if self._drift is not None:
+                self._drift.observe({**item.features, PREDICTION: float(answer.log1p_tpm.mean())})
+        if self._observations is not None:
+            rows = [
+                Observation(
+                    route=route,
+                    modalities=item.modalities,
+                    features=item.features,
+                    signs=tuple(sign.code for sign in engine.signs(item)),
+                    log1p_tpm=answer.log1p_tpm,
+                )
+                for item, answer in zip(prepared, predicted, strict=True)
+            ]
+            self._observations.record(engine.about, engine.config.tissues, rows)
+
+    def _open_observations(self) -> Observations:
+        settings = self.settings
+        return Observations(
+            Path(settings.observations_dir),
+            block_rows=settings.observations_rows,
+            max_bytes=settings.observations_bytes,
+            lost=self.metrics.observations_lost.inc,
+        )
+
+    async def _flush_observations(self, observations: Observations) -> None:
+        while True:
+            await asyncio.sleep(self.settings.observations_seconds)
+            observations.flush()
 
     def exposition(self) -> tuple[bytes, str]:
         """/metrics: text and content type."""

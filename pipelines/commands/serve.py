@@ -34,6 +34,9 @@ def serve(
     api_keys: Annotated[
         Path | None, typer.Option("--api-keys", help="File of keys, one per line; clients must send one.")
     ] = None,
+    observations: Annotated[
+        Path | None, typer.Option("--observations", help="Folder to record lengths and predictions in, for monitoring.")
+    ] = None,
     params: ParamsFile = None,
 ) -> None:
     """Serve the champion of the registry until stopped; ready once it reproduced its own golden answers."""
@@ -54,5 +57,6 @@ def serve(
         public_key=public_key,
         signature=signature,
         api_keys=api_keys,
+        observations=observations,
     )
     raise typer.Exit(status)
