@@ -21,7 +21,8 @@ from model.errors import InputError
 
 # Transcripts of one part file: what a kill can cost.
 PART_TRANSCRIPTS = 256
-_NAMES = ("transcript_id", "gene_id", "gene_name", "contig", "strand", "tss")
+_TYPES = {"tss": "int64"}
+NAMES = ("transcript_id", "gene_id", "gene_name", "contig", "strand", "tss")
 
 
 def predict_annotation(model: PackagedModel, genome: Path, annotation: Path, out: Path, work: Path) -> int:
@@ -47,10 +48,10 @@ def predict_annotation(model: PackagedModel, genome: Path, annotation: Path, out
     with track(len(transcripts), "predict", "transcripts") as advance:
         for file, rows in parts:
             if not file.exists():
-                _write(file, _predicted(model, opened, rows))
+                write_part(file, predicted_table(model, opened, rows))
             advance(len(rows))
     out.parent.mkdir(parents=True, exist_ok=True)
-    _join([file for file, _ in parts], out)
+    join_parts([file for file, _ in parts], out)
     return len(transcripts)
 
 
@@ -66,19 +67,20 @@ def read_transcripts(genome: Path, annotation: Path, window_bp: int, folder: Pat
     return opened, extraction.transcripts
 
 
-def input_of(genome: Genome, row: Transcript, modalities: Sequence[str]) -> TranscriptInput:
+def input_of(genome: Genome, row: Any, modalities: Sequence[str]) -> TranscriptInput:
     """What the model may read of one transcript."""
     window = genome.window(row.contig, row.window_start, row.window_end, row.strand) if "dna" in modalities else None
     return TranscriptInput(dna=window, rna=row.rna, protein=row.protein)
 
 
-def _predicted(model: PackagedModel, genome: Genome, rows: Sequence[Transcript]) -> Any:
+def predicted_table(model: PackagedModel, genome: Genome, rows: Sequence[Any]) -> Any:
+    """Predictions of transcripts as an Arrow table; see `predict_annotation` for its columns."""
     import pyarrow as pa
 
     predictions = model.predictor.predict([input_of(genome, row, model.config.modalities) for row in rows])
     width = len(model.config.tissues)
-    columns = {name: pa.array([getattr(row, name) for row in rows]) for name in _NAMES}
-    columns["gene_name"] = columns["gene_name"].cast(pa.string())
+    # Typed, so that parts of nothing but nulls, or of nothing, join the others.
+    columns = {name: pa.array([getattr(row, name) for row in rows], _TYPES.get(name, "string")) for name in NAMES}
     notes = [[f"{note.field}: {note.message}" for note in of_row] for of_row in predictions.notes]
     columns["notes"] = pa.array(notes, pa.list_(pa.string()))
     flat = pa.array(predictions.log1p_tpm.reshape(-1))
@@ -88,7 +90,8 @@ def _predicted(model: PackagedModel, genome: Genome, rows: Sequence[Transcript])
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def _write(file: Path, table: Any) -> None:
+def write_part(file: Path, table: Any) -> None:
+    """Write a table; the file appears whole."""
     import pyarrow.parquet as pq
 
     partial = file.with_name(f".{file.name}.{os.getpid()}")
@@ -96,7 +99,8 @@ def _write(file: Path, table: Any) -> None:
     os.replace(partial, file)
 
 
-def _join(parts: Sequence[Path], out: Path) -> None:
+def join_parts(parts: Sequence[Path], out: Path) -> None:
+    """Write the rows of all parts to `out`, which appears whole."""
     import pyarrow.parquet as pq
 
     partial = out.with_name(f".{out.name}.{os.getpid()}")

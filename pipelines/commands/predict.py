@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from model.errors import InputError
 from pipelines.commands.options import DEFAULT_WORK, ParamsFile, RegistryRoot, Work, plain_app, resolve
 
 Fasta = Annotated[Path, typer.Option("--fasta", help="Genome FASTA, plain, gzip or bgzip.")]
@@ -25,9 +26,15 @@ def build(command: str) -> typer.Typer:
 
 
 def predict(
-    fasta: Fasta,
-    gtf: Gtf,
-    out: Annotated[Path, typer.Option("--out", help="Parquet file; appears whole.")] = Path("predictions.parquet"),
+    fasta: Annotated[Path | None, typer.Option("--fasta", help="Genome FASTA, plain, gzip or bgzip.")] = None,
+    gtf: Annotated[Path | None, typer.Option("--gtf", help="Annotation, GTF or GFF3, plain or gzip.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", help="A transcripts artifact instead; --out becomes an artifact.")
+    ] = None,
+    shard: Annotated[str, typer.Option("--shard", help="With --transcripts: which part of it, such as 0/8.")] = "0/1",
+    out: Annotated[Path, typer.Option("--out", help="Parquet file, or artifact folder; appears whole.")] = Path(
+        "predictions.parquet"
+    ),
     work: Work = DEFAULT_WORK,
     registry: RegistryRoot = None,
     version: Version = None,
@@ -35,15 +42,35 @@ def predict(
     threads: Threads = 0,
     params: ParamsFile = None,
 ) -> None:
-    """Predict every transcript of an annotation; a stopped run goes on where it was."""
+    """Predict every transcript of an annotation or of an extraction; a stopped run goes on where it was."""
+    from components.batch_predict.dataset import predict_dataset
     from components.batch_predict.packaged import open_packaged
     from components.batch_predict.predict import predict_annotation
 
     root = resolve(params, None, None, registry=registry).package.registry
     model = open_packaged(bento, registry=root, version=version, threads=threads)
-    count = predict_annotation(model, fasta, gtf, out, work)
+    if transcripts is not None and fasta is None and gtf is None:
+        number, shards = _shard(shard)
+        inputs = {"transcripts": transcripts, **({"bento": bento} if bento else {})}
+        count = predict_dataset(model, inputs, out, work, shard=number, shards=shards)
+    elif transcripts is None and fasta is not None and gtf is not None:
+        count = predict_annotation(model, fasta, gtf, out, work)
+    else:
+        raise InputError(
+            where="isoformer predict",
+            expected="--fasta and --gtf, or --transcripts",
+            found="neither or both",
+            fix="Name a genome and its annotation, or an extraction of them.",
+        )
     simulated = " (a model of SIMULATED data)" if model.about["simulated"] else ""
     typer.echo(f"{out}: {count:,} transcripts by model {model.about['version']}{simulated}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, shards = text.partition("/")
+    if not number.isdigit() or not shards.isdigit() or not int(number) < int(shards):
+        raise InputError(where="--shard", expected="a part such as 0/8", found=repr(text), fix="Count from 0.")
+    return int(number), int(shards)
 
 
 def score_variants(
@@ -64,7 +91,6 @@ def score_variants(
     from components.batch_predict.packaged import open_packaged
     from components.batch_predict.predict import read_transcripts
     from components.batch_predict.score_variants import read_table, score, summary
-    from model.errors import InputError
 
     if out.exists():
         raise InputError(where=str(out), expected="no such file", found="one", fix="Choose another --out or delete it.")
