@@ -37,6 +37,9 @@ def serve(
     observations: Annotated[
         Path | None, typer.Option("--observations", help="Folder to record lengths and predictions in, for monitoring.")
     ] = None,
+    follow: Annotated[
+        float, typer.Option("--follow", help="Seconds between looks for a new champion; 0 = stay with this one.", min=0)
+    ] = 0,
     params: ParamsFile = None,
 ) -> None:
     """Serve the champion of the registry until stopped; ready once it reproduced its own golden answers."""
@@ -58,5 +61,6 @@ def serve(
         signature=signature,
         api_keys=api_keys,
         observations=observations,
+        follow_s=follow,
     )
     raise typer.Exit(status)
