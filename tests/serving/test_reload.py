@@ -17,7 +17,9 @@ from running_server import serving
 from starlette.testclient import TestClient
 
 from components.package_model.bento import seal
+from components.registry import Registry
 from model.errors import InputError
+from serving import serve
 from serving.client import Client
 from serving.follow import Target, read_target, write_target
 
@@ -138,3 +140,37 @@ def test_isoforms_of_one_gene_share_their_window(package: Packaged, start: Any) 
     assert (windows("hit"), windows("miss")) == (1, 2)
     np.testing.assert_allclose(again[0], first[0], atol=1e-5)
     assert "isoformer_window_cache_bytes" in client.get("/metrics").text
+
+
+def test_the_registry_s_new_champion_is_followed(tmp_path: Path) -> None:
+    """A promotion and a rollback each name their version; a registry out of reach for a while changes nothing."""
+    registry = Registry(tmp_path / "registry")
+    names = []
+    for digit in "ab":
+        payload = tmp_path / digit / "bento"
+        payload.mkdir(parents=True)
+        (payload / "bento.yaml").write_text(digit)
+        digest = digit * 64
+        record = {"model_digest": digest, "package_digest": digest, "payload_digest": digest}
+        names.append(registry.register(record, tmp_path / digit, signature=b"{}"))
+    registry.promote(names[0])
+    file = tmp_path / "target.json"
+    first, _ = serve._from_registry(registry.root, None)
+    with serve._following(registry.root, 0.02, file, first):
+        time.sleep(0.2)
+        assert not file.exists(), "the first version is served already"
+        registry.promote(names[1])
+        until(lambda: names[1] in getattr(read_target(str(file)), "package", ""))
+        target = read_target(str(file))
+        assert target is not None
+        assert Path(target.signature).read_bytes() == b"{}"
+        (tmp_path / "registry").rename(tmp_path / "away")
+        time.sleep(0.1)
+        (tmp_path / "away").rename(tmp_path / "registry")
+        registry.rollback()
+        until(lambda: names[0] in getattr(read_target(str(file)), "package", ""))
+
+
+def test_following_needs_a_registry(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="follow"):
+        serve.main(tmp_path, follow_s=1)
