@@ -11,6 +11,7 @@ import bentoml
 from model.batch import TranscriptInput, collate
 from model.config import IsoFormerConfig
 from model.onnx_backend import OnnxBackend
+from model.tokenizers import dna_codes
 
 MAX_BATCH_ENV = "PEER_MAX_BATCH"
 
@@ -31,5 +32,10 @@ class Peer:
     )
     def predict(self, items: list[dict[str, str]]) -> list[list[float]]:
         """log1p TPM of each item."""
-        inputs = [TranscriptInput(rna=item.get("rna"), protein=item.get("protein")) for item in items]
+        inputs = [
+            TranscriptInput(
+                dna=dna_codes(item["dna"]) if "dna" in item else None, rna=item.get("rna"), protein=item.get("protein")
+            )
+            for item in items
+        ]
         return [[float(value) for value in row] for row in self.backend.run(collate(inputs, self.config))]

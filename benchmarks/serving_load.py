@@ -1,18 +1,19 @@
 """Claim: at equal p99 the service answers at least 1.5 times as many requests as BentoML's adaptive batcher on the same
 model; it adds at most 2 ms to the bare model (p50); at twice its capacity nothing is a 5xx and memory does not grow.
 
-    python -m benchmarks.serving_load [--annotation demo.gtf.gz] [--p99-ms 1000] [--seconds 8]
+    python -m benchmarks.serving_load [--annotation demo.gtf.gz] [--p99-ms 1000] [--seconds 8] [--no-dna]
 
 One worker and one numeric thread on the first core, the generator on the other. The network has random weights and
-takes 20 ms or more per transcript; lengths come from a real annotation where one is given, else they are log-normal.
-Arrivals are Poisson. BentoML's batcher is given several batch sizes, and 1, with which it does not merge.
+takes 20 ms or more per transcript. Requests are one transcript each, at Poisson arrivals, drawn with replacement from
+the coding transcripts of a real annotation: their lengths, and one DNA window per distinct start site. BentoML's
+batcher is given several batch sizes, and 1, with which it does not merge. --no-dna leaves out the DNA tower, and with
+it what the cache of window states saves.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import json
 import os
 import re
@@ -30,20 +31,24 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.annotated_lengths import add_option, read_lengths
 from benchmarks.load_generator import Level, offer
 from components.artifacts import write_json
 from components.package_model.bento import bentoml_environment, seal, stage_code
+from components.package_model.golden import inputs_of
+from components.sequences import letters_of
 from model.batch import TranscriptInput
 from model.config import FusionConfig, HeadConfig, IsoFormerConfig, RotaryConfig
+from model.presets import preset
 
 ROOT = Path(__file__).parents[1]
-DEFAULT_ANNOTATION = ROOT.parent / "shared/data/annotation/demo.gtf.gz"
+WINDOW_BP = 16_384
 STEP = 1.2
 SERVER_CORE, GENERATOR_CORE = 0, 1
 
 
-def network_config() -> IsoFormerConfig:
-    """RNA and protein towers of published limits, wide enough for 20 ms per transcript on one core."""
+def network_config(*, dna: bool) -> IsoFormerConfig:
+    """RNA and protein towers of published limits and maybe a DNA tower, 20 ms per transcript or more on one core."""
 
     def tower(alphabet: str, feed_forward: str) -> RotaryConfig:
         return RotaryConfig(
@@ -58,7 +63,8 @@ def network_config() -> IsoFormerConfig:
 
     return IsoFormerConfig(
         name="bench",
-        dna=None,
+        window_bp=WINDOW_BP,
+        dna=preset("tiny").dna if dna else None,
         rna=tower("sixmer", "gated_silu"),
         protein=tower("esm", "gelu"),
         fusion=FusionConfig(targets=("rna", "protein"), heads=3),
@@ -66,40 +72,19 @@ def network_config() -> IsoFormerConfig:
     )
 
 
-def lengths(annotation: Path, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
-    """(RNA nt, protein residues) of `count` transcripts of an annotation, drawn with replacement."""
-    if not annotation.is_file():
-        print(f"{annotation} is not there: log-normal lengths instead")
-        rna = np.exp(rng.normal(7.0, 0.85, count)).astype(int).clip(60, 20_000)
-        return [(int(nt), int(nt * 0.2) if rng.random() < 0.5 else 0) for nt in rna]
-    spliced: dict[str, int] = {}
-    coding: dict[str, int] = {}
-    with gzip.open(annotation, "rt") as handle:
-        for line in handle:
-            fields = line.split("\t")
-            if len(fields) < 9 or fields[2] not in ("exon", "CDS"):
-                continue
-            name = re.search(r'transcript_id "([^"]+)"', fields[8])
-            if name:
-                target = spliced if fields[2] == "exon" else coding
-                target[name[1]] = target.get(name[1], 0) + int(fields[4]) - int(fields[3]) + 1
-    names = sorted(spliced)
-    chosen = rng.choice(len(names), count)
-    return [(spliced[names[row]], coding.get(names[row], 0) // 3) for row in chosen]
+def items_of(transcripts: list[TranscriptInput]) -> list[dict[str, str]]:
+    """Transcripts as a client sends them."""
+    return [
+        {
+            **({} if one.dna is None else {"dna": letters_of(one.dna)}),
+            "rna": one.rna or "",
+            "protein": one.protein or "",
+        }
+        for one in transcripts
+    ]
 
 
-def items_of(sizes: list[tuple[int, int]], rng: np.random.Generator) -> list[dict[str, str]]:
-    """Random sequences of these lengths."""
-    items = []
-    for nt, residues in sizes:
-        item = {"rna": "".join(rng.choice(list("ACGT"), nt))}
-        if residues:
-            item["protein"] = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), residues))
-        items.append(item)
-    return items
-
-
-def make_package(source: Path, items: list[dict[str, str]]) -> None:
+def make_package(source: Path, items: list[dict[str, str]], *, dna: bool) -> None:
     """The serving code with a network of random weights, and golden answers of its own."""
     import torch
 
@@ -109,7 +94,7 @@ def make_package(source: Path, items: list[dict[str, str]]) -> None:
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    network = IsoFormer(network_config())
+    network = IsoFormer(network_config(dna=dna))
     package = source / "package"
     package.mkdir(parents=True)
     stage_code(source)
@@ -187,11 +172,25 @@ def served(service: str, folder: Path, environment: dict[str, str], log: Path) -
                     os.kill(pid, signal.SIGKILL)
 
 
+def shuffled(bodies: list[bytes], seed: int) -> list[bytes]:
+    """Drawn anew with replacement: no level asks what the one before it asked."""
+    return [bodies[row] for row in np.random.default_rng(seed).choice(len(bodies), 4 * len(bodies))]
+
+
+def windows_found(address: str) -> float:
+    """Share of DNA windows that the cache held, from /metrics."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    counts = dict(re.findall(r'isoformer_dna_windows_total\{outcome="(\w+)"[^}]*\} ([\d.e+]+)', text))
+    hits, misses = (float(counts.get(outcome, 0)) for outcome in ("hit", "miss"))
+    return hits / max(hits + misses, 1)
+
+
 def capacity(name: str, url: str, bodies: list[bytes], start: float, p99_ms: float, seconds: float) -> Level:
     """The highest load of a ladder that is answered whole with p99 within the limit."""
     best, rate = None, start
     while True:
-        level = offer(url, bodies, rate, seconds, seed=round(rate * 10))
+        level = offer(url, shuffled(bodies, round(rate * 10)), rate, seconds, seed=round(rate * 10))
         good = level.quantile_ms(0.99) <= p99_ms and set(level.statuses) == {200}
         print(f"{name:22} {level.line()}  {'holds' if good else 'p99 or statuses fail'}", flush=True)
         if not good:
@@ -235,15 +234,17 @@ def _post(connection: object, body: bytes) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--annotation", type=Path, default=DEFAULT_ANNOTATION)
+    add_option(parser)
+    parser.add_argument("--no-dna", action="store_true", help="a network of RNA and protein towers alone")
     parser.add_argument("--p99-ms", type=float, default=1000.0)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--start", type=float, default=10.0, help="first rung of the ladder, requests/s")
     parser.add_argument("--peer-batch", type=int, nargs="+", default=[1, 4], help="max_batch_size of BentoML's batcher")
     options = parser.parse_args()
     os.sched_setaffinity(0, {GENERATOR_CORE})
-    rng = np.random.default_rng(1)
-    items = items_of(lengths(options.annotation, rng, 300), rng)
+    found = read_lengths(options.annotation)
+    print(found.source)
+    items = items_of(found.draw(600, seed=1).transcripts(None if options.no_dna else WINDOW_BP))
     with tempfile.TemporaryDirectory() as name:
         _compare(Path(name), items, options)
 
@@ -253,33 +254,34 @@ def _compare(folder: Path, items: list[dict[str, str]], options: argparse.Namesp
     from serving.settings import Settings
 
     source = folder / "src"
-    make_package(source, items)
+    make_package(source, items, dna=not options.no_dna)
     engine = Engine(Settings(package=str(source / "package"), threads=1))
-    inputs = [TranscriptInput(**item) for item in items]
+    uncached = Engine(Settings(package=str(source / "package"), threads=1, window_cache_bytes=0))
+    inputs = inputs_of(items)
     started = time.perf_counter()
     for one in inputs[:60]:
-        engine.predict([one])
+        uncached.predict([one])
     print(f"bare model: {1e3 * (time.perf_counter() - started) / 60:.1f} ms per item on one core (mean of 60)")
-    ours = [json.dumps({"items": [item]}).encode() for item in items]
-    theirs = [json.dumps({"items": [item]}).encode() for item in items]
+    bodies = [json.dumps({"items": [item]}).encode() for item in items]
     peers = []
     for size in options.peer_batch:
         environment = {"PEER_PACKAGE": str(source / "package"), "PEER_MAX_BATCH": str(size), "OMP_NUM_THREADS": "1"}
         with served("benchmarks.bentoml_batcher:Peer", ROOT, environment, folder / f"peer{size}.log") as peer:
             label = f"BentoML batcher ({size})"
             peers.append(
-                capacity(label, f"{peer.address}/predict", theirs, options.start, options.p99_ms, options.seconds)
+                capacity(label, f"{peer.address}/predict", bodies, options.start, options.p99_ms, options.seconds)
             )
     settings = {"ISOFORMER_SERVE_PACKAGE": str(source / "package"), "ISOFORMER_SERVE_THREADS": "1"}
     with served("serving.service:service", source, settings, folder / "ours.log") as server:
         url = f"{server.address}/v1/predict"
         bare, added = added_latency_ms(url, items[:25], lambda item: _ask(engine, item))
-        best = capacity("ours", url, ours, options.start, options.p99_ms, options.seconds)
+        best = capacity("ours", url, bodies, options.start, options.p99_ms, options.seconds)
         before = server.resident_mib()
-        overload = offer(url, ours, 2 * best.answered_per_s, 2 * options.seconds, seed=7)
+        overload = offer(url, shuffled(bodies, 7), 2 * best.answered_per_s, 2 * options.seconds, seed=7)
         after = server.resident_mib()
-        again = offer(url, ours, 2 * best.answered_per_s, options.seconds, seed=8)
+        again = offer(url, shuffled(bodies, 8), 2 * best.answered_per_s, options.seconds, seed=8)
         last = server.resident_mib()
+        share = windows_found(server.address)
     print(f"{'ours, twice its load':22} {overload.line()}")
     peer_best = max(peers, key=lambda level: level.answered_per_s)
     ratio = best.answered_per_s / max(peer_best.answered_per_s, 1e-9)
@@ -291,11 +293,12 @@ def _compare(folder: Path, items: list[dict[str, str]], options: argparse.Namesp
     print(f"{'ratio':34}{ratio:10.2f}{'':10}{'≥ 1.5':>10}")
     print(f"{'added latency, p50 (ms)':34}{added:10.2f}{'':10}{'≤ 2':>10}   bare model {bare:.1f} ms")
     print(f"{'statuses at twice the load':34}{statuses!s:>10}{'':10}{'no 5xx':>10}")
+    print(f"{'DNA windows found in the cache':34}{share:10.0%}")
     print(f"{'memory before, after, again (MiB)':34}{before:10.0f}{after:10.0f}{last:10.0f}")
 
 
 def _ask(engine: object, item: dict[str, str]) -> None:
-    engine.predict([TranscriptInput(**item)])  # type: ignore[attr-defined]
+    engine.predict(inputs_of([item]))  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

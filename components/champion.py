@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.artifacts import open_artifact, write_json
 from components.registry import Record, Registry
+from model.onnx_backend import dna_graph
 
 DESCRIPTION = "champion.json"
 GRAPH, CONFIG = "model.onnx", "config.json"
@@ -18,7 +19,7 @@ def find_champion(registry: str, model: Path, work: Path) -> dict[str, Path]:
 
     Empty too where the champion is the model of the artifact `model` itself: nothing can be learnt from comparing a
     model with itself, and a second evaluation of it equals the first. The folder holds champion.json, config.json and
-    model.onnx, so that its digest is the same wherever the registry lies.
+    model.onnx with its DNA tower, so that its digest is the same wherever the registry lies.
     """
     opened = Registry(registry)
     standing = opened.champion()
@@ -34,7 +35,9 @@ def _folder(registry: Registry, record: Record, place: Path) -> Path:
     """The champion's files in a folder of their own, made anew."""
     graph = str(record["onnx"])
     parent = graph.rpartition("/")[0]
-    wanted = {f"{parent}/{CONFIG}": CONFIG, graph: GRAPH, f"{graph}.data": f"{GRAPH}.data"}
+    wanted = {f"{parent}/{CONFIG}": CONFIG}
+    for stored, local in ((Path(graph), Path(GRAPH)), (dna_graph(Path(graph)), dna_graph(Path(GRAPH)))):
+        wanted |= {stored.as_posix(): local.name, f"{stored.as_posix()}.data": f"{local.name}.data"}
     source = registry.fetch(str(record["version"]), place.parent / "fetched", names=wanted)
     partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)

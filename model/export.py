@@ -1,6 +1,8 @@
-"""Export to ONNX, and the proof that the exported graph answers as the network does.
+"""Export to ONNX, and the proof that the exported graphs answer as the network does.
 
-W distinct DNA windows, B transcripts. The graph takes padded tokens; the module code is the packed network's.
+A network with a DNA tower becomes two graphs, the tower and what reads its states, so that a server may keep the states
+of a window; every weight is in one of them. W distinct DNA windows, B transcripts, Q positions or tokens of a window, D
+channels. Graphs take padded tokens; the module code is the packed network's.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,19 @@ from torch import Tensor, nn
 
 from model.batch import TranscriptInput, collate
 from model.config import MODALITIES, IsoFormerConfig
+from model.encoders.layout import padded_layout
+from model.fusion import ModalityStates, window_states
 from model.isoformer import IsoFormer, TokenInput, TorchBatch
-from model.onnx_backend import OUTPUT_NAME, OnnxBackend, input_names, padded_inputs
+from model.onnx_backend import (
+    DNA_STATES,
+    OUTPUT_NAME,
+    OnnxBackend,
+    dna_graph,
+    dna_input_names,
+    input_names,
+    joining_input_names,
+    padded_inputs,
+)
 from model.torch_backend import TorchBackend
 
 # 23 and above fail in ONNX Runtime's CPU attention with (B, 1, 1, L) masks.
@@ -30,6 +43,7 @@ _DIMENSIONS = {
     "windows": ("windows",),
     "dna_tokens": ("windows", "dna_tokens"),
     "dna_lengths": ("windows",),
+    DNA_STATES: ("windows", "dna_tokens"),
     "window_of_transcript": ("transcripts",),
     "rna_tokens": ("transcripts", "rna_tokens"),
     "rna_lengths": ("transcripts",),
@@ -68,24 +82,104 @@ class PaddedIsoFormer(nn.Module):
         return self.model.to_log1p(self.model(batch))
 
 
-def export_onnx(model: IsoFormer, path: Path) -> None:
-    """Write the model to `path` (and `path`.data above 1.5 GB), dynamic in W, B and both token lengths.
+class DnaTower(nn.Module):
+    """The DNA encoder with padded inputs (see `onnx_backend.dna_input_names`) and its states as output."""
 
-    The graph carries no trace of where it was made: equal models give equal bytes.
+    def __init__(self, model: IsoFormer) -> None:
+        super().__init__()
+        self.encoder = model.encoders["dna"]
+        self.names = dna_input_names(model.config)
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """(W, Q, D)."""
+        if len(values) == 1:
+            states: Tensor = self.encoder(values[0])
+            return states
+        tokens = TokenInput.from_padded(*values)
+        return self.encoder(tokens.tokens, tokens.layout).unflatten(0, values[0].shape)
+
+
+class JoinedIsoFormer(nn.Module):
+    """The network behind its DNA tower: states of windows (W, Q, D) in place of windows, log1p TPM as output."""
+
+    def __init__(self, model: IsoFormer) -> None:
+        super().__init__()
+        # What its forward reads and no more: the tower's weights are in the other graph.
+        self.encoders = nn.ModuleDict({name: tower for name, tower in model.encoders.items() if name != "dna"})
+        self.fusion, self.head = model.fusion, model.head
+        self.register_buffer("output_mean", model.output_mean)
+        self.register_buffer("output_std", model.output_std)
+        self.modalities = model.config.modalities
+        self.names = joining_input_names(model.config)
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """(B, tissues)."""
+        given = dict(zip(self.names, values, strict=True))
+        states = {name: self._dna(given) if name == "dna" else self._tokens(name, given) for name in self.modalities}
+        predicted: Tensor = self.head(self.fusion(states)) * self.output_std + self.output_mean
+        return predicted
+
+    def _dna(self, given: Mapping[str, Tensor]) -> ModalityStates:
+        states_WQD, index = given[DNA_STATES], given["window_of_transcript"]
+        of_transcript = torch.where(index < 0, states_WQD.shape[0], index)
+        present = given["present"][:, MODALITIES.index("dna")]
+        if "dna_lengths" not in given:
+            return window_states(states_WQD, of_transcript, present, None)
+        layout = padded_layout(states_WQD.shape[0], states_WQD.shape[1], given["dna_lengths"])
+        return ModalityStates(
+            states=states_WQD.flatten(0, 1), layout=layout, of_transcript=of_transcript, present=present
+        )
+
+    def _tokens(self, name: str, given: Mapping[str, Tensor]) -> ModalityStates:
+        tokens = TokenInput.from_padded(given[f"{name}_tokens"], given[f"{name}_lengths"])
+        return ModalityStates(
+            states=self.encoders[name](tokens.tokens, tokens.layout),
+            layout=tokens.layout,
+            of_transcript=None,
+            present=given["present"][:, MODALITIES.index(name)],
+        )
+
+
+def export_onnx(model: IsoFormer, path: Path) -> None:
+    """Write the model to `path`, its DNA tower to `onnx_backend.dna_graph(path)`; dynamic in W, B and token lengths.
+
+    Weights above 1.5 GB lie beside their graph (<file>.data). The graphs carry no trace of where they were made: equal
+    models give equal bytes.
     """
-    wrapper = PaddedIsoFormer(model.cpu()).eval()
+    model = model.cpu().eval()
+    config = model.config
     # torch.export takes sizes 0 and 1 for constants: every dynamic size of the example is larger.
-    example = padded_inputs(collate(_example(model.config), model.config), model.config)
+    given = padded_inputs(collate(_example(config), config), config)
+    example = {name: torch.from_numpy(values) for name, values in given.items()}
+    if config.dna is None:
+        _export(PaddedIsoFormer(model), example, OUTPUT_NAME, path)
+        return
+    tower = DnaTower(model)
+    _export(tower, example, DNA_STATES, dna_graph(path))
+    with torch.no_grad():
+        example[DNA_STATES] = tower(*(example[name] for name in tower.names))
+    _export(JoinedIsoFormer(model), example, OUTPUT_NAME, path)
+
+
+def _export(
+    wrapper: PaddedIsoFormer | DnaTower | JoinedIsoFormer, example: Mapping[str, Tensor], output: str, path: Path
+) -> None:
+    """Write one graph; `example` holds its inputs by name."""
     dimensions = {name: torch.export.Dim(name, min=1) for names in _DIMENSIONS.values() for name in names}
-    shapes = tuple({axis: dimensions[label] for axis, label in enumerate(_DIMENSIONS[name])} for name in wrapper.names)
+    # An Enformer gives every window the same number of positions.
+    fixed = {DNA_STATES: 1} if "dna_lengths" not in wrapper.names else {}
+    shapes = tuple(
+        {axis: dimensions[label] for axis, label in enumerate(_DIMENSIONS[name][: fixed.get(name)])}
+        for name in wrapper.names
+    )
     with _quiet():
         program = torch.onnx.export(
-            wrapper,
-            tuple(torch.from_numpy(example[name]) for name in wrapper.names),
+            wrapper.eval(),
+            tuple(example[name] for name in wrapper.names),
             dynamo=True,
             opset_version=OPSET,
             input_names=list(wrapper.names),
-            output_names=[OUTPUT_NAME],
+            output_names=[output],
             dynamic_shapes=(shapes,),
             verbose=False,
         )

@@ -47,7 +47,7 @@ class Predictor:
     """Predicts any number of transcripts through a backend, in batches of at most `budget_tokens`.
 
     Transcripts that share a DNA window stand together, like lengths next to each other; a transcript larger than the
-    budget makes a batch of its own.
+    budget makes a batch of its own. For a backend that pads (`backend.pads`) the padding counts.
     """
 
     def __init__(self, backend: Backend, config: IsoFormerConfig, budget_tokens: int = DEFAULT_BUDGET_TOKENS) -> None:
@@ -59,49 +59,67 @@ class Predictor:
         """Expression of N transcripts in their given order; `InputError` where one cannot be read by the model."""
         transcripts = [tokenize(item, self.config) for item in inputs]
         result = np.empty((len(inputs), len(self.config.tissues)), dtype=np.float32)
-        for rows in plan_batches(transcripts, self.config, self.budget_tokens):
+        padded = getattr(self.backend, "pads", False)
+        for rows in plan_batches(transcripts, self.config, self.budget_tokens, padded=padded):
             result[rows] = self.backend.run(pack([transcripts[row] for row in rows], self.config))
         return Predictions(log1p_tpm=result, notes=tuple(tuple(_notes(item, self.config)) for item in inputs))
 
 
 def plan_batches(
-    transcripts: Sequence[TokenizedTranscript], config: IsoFormerConfig, budget_tokens: int
+    transcripts: Sequence[TokenizedTranscript], config: IsoFormerConfig, budget_tokens: int, *, padded: bool = False
 ) -> list[list[int]]:
     """Rows of each batch: every row once, at most `budget_tokens` in a batch unless a row alone has more.
 
-    Transcripts that share a window are split only where they do not fit one batch together.
+    Transcripts that share a window are split only where they do not fit one batch together. `padded`: a batch costs the
+    rectangles that it is padded to; one long transcript among many short ones would else take many times its budget.
     """
-    cost = [sum(len(tokens) for tokens in (item.rna, item.protein) if tokens is not None) for item in transcripts]
+    cost = _Cost(transcripts, window_tokens(config), padded=padded)
     groups: dict[bytes | int, list[int]] = {}
     for row, item in enumerate(transcripts):
         groups.setdefault(row if item.dna is None else item.dna.tobytes(), []).append(row)
-    window_cost = window_tokens(config)
     batches: list[list[int]] = [[]]
-    free = budget_tokens
-    for key, rows in sorted(groups.items(), key=lambda item: max(cost[row] for row in item[1])):
-        shared_cost = window_cost if isinstance(key, bytes) else 0
-        whole = shared_cost + sum(cost[row] for row in rows)
-        pieces = [rows] if whole <= budget_tokens else _split(rows, cost, budget_tokens - shared_cost)
+    windows = 0
+    for rows in sorted(groups.values(), key=lambda rows: max(cost.of_row(row) for row in rows)):
+        shared = int(transcripts[rows[0]].dna is not None)
+        pieces = [rows] if cost.of_batch(rows, shared) <= budget_tokens else _split(rows, shared, cost, budget_tokens)
         for piece in pieces:
-            needed = shared_cost + sum(cost[row] for row in piece)
-            if needed > free and batches[-1]:
+            if batches[-1] and cost.of_batch([*batches[-1], *piece], windows + shared) > budget_tokens:
                 batches.append([])
-                free = budget_tokens
+                windows = 0
             batches[-1].extend(piece)
-            free -= needed
+            windows += shared
     return [rows for rows in batches if rows]
 
 
-def _split(rows: list[int], cost: Sequence[int], budget_tokens: int) -> list[list[int]]:
+class _Cost:
+    """What batches cost, in tokens of the RNA and protein towers."""
+
+    def __init__(self, transcripts: Sequence[TokenizedTranscript], window_cost: int, *, padded: bool) -> None:
+        pairs = [[0 if tokens is None else len(tokens) for tokens in (item.rna, item.protein)] for item in transcripts]
+        self._lengths = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        self._tokens = self._lengths.sum(axis=1).tolist()
+        self._window_cost, self._padded = window_cost, padded
+
+    def of_row(self, row: int) -> int:
+        """Tokens of one transcript without its window."""
+        return int(self._tokens[row])
+
+    def of_batch(self, rows: list[int], windows: int) -> int:
+        """Tokens of a batch of transcripts over this many distinct windows."""
+        if self._padded:
+            tokens = len(rows) * int(self._lengths[rows].max(axis=0).sum())
+        else:
+            tokens = sum(self._tokens[row] for row in rows)
+        return windows * self._window_cost + tokens
+
+
+def _split(rows: list[int], windows: int, cost: _Cost, budget_tokens: int) -> list[list[int]]:
     """Rows in ascending cost, cut into pieces of at most `budget_tokens`, a larger row alone."""
     pieces: list[list[int]] = []
-    used = 0
-    for row in sorted(rows, key=lambda row: cost[row]):
-        if not pieces or used + cost[row] > budget_tokens:
+    for row in sorted(rows, key=cost.of_row):
+        if not pieces or cost.of_batch([*pieces[-1], row], windows) > budget_tokens:
             pieces.append([])
-            used = 0
         pieces[-1].append(row)
-        used += cost[row]
     return pieces
 
 

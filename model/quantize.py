@@ -16,14 +16,23 @@ import numpy as np
 from model.batch import TranscriptInput
 from model.config import IsoFormerConfig
 from model.export import strip_provenance, write_onnx
-from model.onnx_backend import OnnxBackend
+from model.onnx_backend import OnnxBackend, dna_graph, onnx_files
 from model.predictor import Predictor
 
 QUANTIZED_OPERATORS = ("MatMul", "Gemm")
 
 
 def quantize_int8(source: Path, target: Path) -> None:
-    """Write the exported model `source` with int8 weights to `target`; equal models give equal bytes."""
+    """Write the exported model `source` with int8 weights to `target`, its DNA tower beside it as beside `source`.
+
+    Equal models give equal bytes.
+    """
+    for graph, smaller in ((source, target), (dna_graph(source), dna_graph(target))):
+        if graph.is_file():
+            _quantize(graph, smaller)
+
+
+def _quantize(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -93,6 +102,5 @@ def int8_report(
 
 
 def onnx_bytes(path: Path) -> int:
-    """Size of an exported model, with the weights beside it."""
-    beside = path.with_name(f"{path.name}.data")
-    return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+    """Size of an exported model, with its DNA tower and the weights beside them."""
+    return sum(file.stat().st_size for file in onnx_files(path))

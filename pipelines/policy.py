@@ -50,7 +50,7 @@ POLICIES: dict[str, StepPolicy] = {
     "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
     "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
     "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
-    # Shards that are done are not predicted again, where the work folder is a claim.
+    # Parts that are done are not predicted again, where the work folder is a claim.
     "batch_predict": StepPolicy(cpu="8", memory="32Gi", minutes=24 * 60, retries=5, image="package"),
     "monitor_drift": StepPolicy(cpu="1", memory="4Gi", minutes=60, image="package"),
     "plan_trials": StepPolicy(cpu="1", memory="2Gi", minutes=10, image="train"),

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from serving.effect import effect
 from serving.errors import RefusalError, on_http_exception, on_refusal, on_unexpected
+from serving.exchange import model_of
 from serving.openapi import openapi
 from serving.predict import predict
 from serving.schema import FieldError
@@ -56,9 +57,11 @@ def build_app(server: Server) -> Starlette:
 
 
 async def _model(server: Server, _: Request) -> Response:
-    if server.engine is None:
+    loaded = server.loaded
+    if loaded is None:
         raise RefusalError(503, f"not ready: {server.not_ready}", retry_after_s=5)
-    config, settings = server.engine.config, server.settings
+    engine, settings = loaded.engine, server.settings
+    config = engine.config
     limits = {
         "body_bytes": settings.max_body_bytes,
         "items": settings.max_items,
@@ -70,27 +73,27 @@ async def _model(server: Server, _: Request) -> Response:
     }
     return JSONResponse(
         {
-            **server.engine.about,
+            **engine.about,
             "tissues": list(config.tissues),
             "modalities": list(config.modalities),
-            "intervals": server.engine.intervals.described.model_dump() if server.engine.intervals else None,
-            "effects": "scored" if server.engine.about.get("variant_score") else "unvalidated",
+            "intervals": engine.intervals.described.model_dump() if engine.intervals else None,
+            "effects": "scored" if engine.about.get("variant_score") else "unvalidated",
             "limits": limits,
-            "reference": server.reference.digest if server.reference else None,
+            "reference": loaded.reference.digest if loaded.reference else None,
+            "refused": server.refused or None,
         }
     )
 
 
 async def _transcripts(server: Server, request: Request) -> Response:
-    if server.ready_engine() is None:
-        raise RefusalError(503, f"not ready: {server.not_ready}", retry_after_s=5)
-    if server.reference is None:
+    reference = model_of(server).reference
+    if reference is None:
         raise RefusalError(404, "no reference is mounted")
     gene = request.query_params.get("gene", "").strip()
     if not 0 < len(gene) <= 200:
         problem = FieldError(field="gene", message="a gene name, gene id or transcript id")
         raise RefusalError(422, "name a gene", [problem])
-    found = await run_in_threadpool(server.reference.transcripts_of, gene)
+    found = await run_in_threadpool(reference.transcripts_of, gene)
     return JSONResponse({"gene": gene, "transcripts": found})
 
 

@@ -18,7 +18,7 @@ from serving.errors import json_response
 from serving.exchange import (
     await_answers,
     echoed,
-    engine_of,
+    model_of,
     prepare_all,
     prepare_item,
     provenance_of,
@@ -26,6 +26,7 @@ from serving.exchange import (
     readable,
     tissue_columns,
 )
+from serving.loaded import Loaded
 from serving.normalize import BadItemError
 from serving.predict import observe, to_tpm
 from serving.schema import FieldError
@@ -44,16 +45,21 @@ class _Change:
 
 async def effect(server: Server, request: Request) -> Response:
     """Answer a request for effects; raises `RefusalError`."""
-    engine = engine_of(server)
+    with model_of(server).used() as loaded:
+        return await _effect(server, loaded, request)
+
+
+async def _effect(server: Server, loaded: Loaded, request: Request) -> Response:
+    engine = loaded.engine
     body = await read_request(request, server.settings, EffectRequest)
     tissues = tissue_columns(body, engine)
 
     def prepare(raw: Any, index: int) -> _Change:
-        return _prepare(EffectItem.model_validate(raw), index, server, engine)
+        return _prepare(EffectItem.model_validate(raw), index, loaded)
 
     good, bad = await run_in_threadpool(prepare_all, body, prepare)
     sides = [side for change in good.values() for side in (change.reference, change.alternative)]
-    predicted = await await_answers(request, server, sides)
+    predicted = await await_answers(request, server, loaded, sides)
     pairs = dict(zip(good, zip(predicted[0::2], predicted[1::2], strict=True), strict=True))
     items = []
     for index, raw in enumerate(body.items):
@@ -63,6 +69,7 @@ async def effect(server: Server, request: Request) -> Response:
         else:
             items.append(EffectAnswerItem(**named, errors=bad[index]))
     observe(server, sides, predicted, bad)
+    server.observe("/v1/effect", loaded, sides, predicted)
     score = engine.about.get("variant_score")
     answer = EffectAnswer(
         items=items,
@@ -73,13 +80,14 @@ async def effect(server: Server, request: Request) -> Response:
     return json_response(answer)
 
 
-def _prepare(item: EffectItem, index: int, server: Server, engine: Engine) -> _Change:
+def _prepare(item: EffectItem, index: int, loaded: Loaded) -> _Change:
     if item.reference is not None and item.alternative is not None:
         return _Change(
-            _side(item.reference, "reference", index, server, engine),
-            _side(item.alternative, "alternative", index, server, engine),
+            _side(item.reference, "reference", index, loaded),
+            _side(item.alternative, "alternative", index, loaded),
         )
-    reference = server.mounted_reference(index)
+    engine = loaded.engine
+    reference = loaded.mounted_reference(index)
     assert item.id is not None
     assert item.variant is not None
     locus = reference.locus(item.id, index)
@@ -93,9 +101,9 @@ def _prepare(item: EffectItem, index: int, server: Server, engine: Engine) -> _C
     return _Change(readable(before, index, engine), readable(after, index, engine), edited.consequences, edited.caveats)
 
 
-def _side(item: Any, name: str, index: int, server: Server, engine: Engine) -> Prepared:
+def _side(item: Any, name: str, index: int, loaded: Loaded) -> Prepared:
     try:
-        return prepare_item(item, index, server, engine)
+        return prepare_item(item, index, loaded)
     except BadItemError as error:
         named = [problem.model_copy(update={"field": f"{name}.{problem.field}"}) for problem in error.errors]
         raise BadItemError(named) from None

@@ -24,7 +24,7 @@ from serving.schema import Item, Note
 from serving.settings import Settings
 from serving.signature import verify_signature
 from serving.tracing import span
-from serving.warm_up import ALONE, measure_budget
+from serving.warm_up import ALONE, measure_budget, measure_safe_budget
 
 Part = TypeVar("Part")
 
@@ -53,9 +53,9 @@ class Predicted:
 class Engine:
     """Predictor, provenance and self-test of one packaged model.
 
-    `package` holds about.json, files.json, golden.json, config.json, model.onnx, and where the evaluation gave them
-    intervals.json and profile.json; `files.json` lists the sha256 of
-    every file of the Bento's source folder. Nothing that differs from it is loaded: `InputError` names the file.
+    `package` holds about.json, files.json, golden.json, config.json, model.onnx with its DNA tower, and where the
+    evaluation gave them intervals.json and profile.json; `files.json` lists the sha256 of every file of the Bento's
+    source folder. Nothing that differs from it is loaded: `InputError` names the file.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,24 +66,51 @@ class Engine:
         verify_files(self.package)
         self.about: dict[str, Any] = _read(self.package / "about.json")
         self.config = IsoFormerConfig.from_dict(_read(self.package / "config.json"))
-        backend = OnnxBackend(self.package / "model.onnx", self.config, threads=settings.threads)
+        self._backend = OnnxBackend(
+            self.package / "model.onnx", self.config, settings.threads, cache_bytes=settings.window_cache_bytes
+        )
         self.intervals = self._optional("intervals.json", lambda record: Intervals(record, self.config.tissues))
         self.profile = self._optional("profile.json", Profile)
         # Until `warm_up` measures it, every transcript runs alone: right on any machine.
-        self._predictor = Predictor(backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
+        self._predictor = Predictor(self._backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
+        self.safe_budget_tokens = ALONE
 
     @property
     def budget_tokens(self) -> int:
         """Tokens of one batch."""
         return self._predictor.budget_tokens
 
-    def warm_up(self) -> None:
-        """Choose the token budget by measurement, unless the operator chose one."""
-        if not self.settings.budget_tokens:
-            self._predictor.budget_tokens = measure_budget(self._run, self.config, self.profile)
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of window states that are kept."""
+        return self._backend.cache.bytes
+
+    def cache_counts(self) -> tuple[int, int]:
+        """Windows found in the cache and encoded anew, so far."""
+        return self._backend.cache.hits, self._backend.cache.misses
+
+    def warm_up(self, budget_tokens: int = 0) -> None:
+        """Measure the largest safe token budget and choose the fastest below it.
+
+        `budget_tokens` of a server that runs already, or of an operator, is taken instead of measuring under load.
+        """
+        self.safe_budget_tokens = measure_safe_budget(self._run, self.config, self.settings.deadline_s)
+        if self.about.get("weights") == "int8":
+            # Activations are quantised by batch: an answer would depend on its neighbours.
+            self._predictor.budget_tokens = ALONE
+        elif self.settings.budget_tokens:
+            self._predictor.budget_tokens = self.settings.budget_tokens
+        elif budget_tokens:
+            self._predictor.budget_tokens = min(budget_tokens, self.safe_budget_tokens)
+        else:
+            chosen = measure_budget(self._run, self.config, self.profile, self.safe_budget_tokens)
+            self._predictor.budget_tokens = chosen
+        self._backend.cache.clear()
 
     def _run(self, transcripts: Sequence[TranscriptInput], budget_tokens: int) -> None:
-        Predictor(self._predictor.backend, self.config, budget_tokens).predict(transcripts)
+        # Every run encodes its windows: what is measured must not depend on what was measured before.
+        self._backend.cache.clear()
+        Predictor(self._backend, self.config, budget_tokens).predict(transcripts)
 
     def prepare(self, item: Item, index: int) -> Prepared:
         """Normalise an item given by sequences; raises `serving.normalize.BadItemError`."""
@@ -123,7 +150,7 @@ class Engine:
         return read(_read(file)) if file.is_file() else None
 
     def self_test(self) -> None:
-        """Reproduce the packaged golden answers to `GOLDEN_TOLERANCE`, or raise `InputError` saying by how much not."""
+        """Reproduce the golden answers to `GOLDEN_TOLERANCE` (int8: theirs), else `InputError` with the difference."""
         golden = _read(self.package / "golden.json")
         # The limits of clients are not those of the package's own questions.
         limits = {"window_bp": self.config.window_bp, "max_residues": sys.maxsize}
@@ -131,13 +158,15 @@ class Engine:
         transcripts = [normalize(item, index, **limits)[0] for index, item in enumerate(items)]
         expected = np.array([entry["log1p_tpm"] for entry in golden["entries"]], dtype=np.float32)
         found = np.stack([answer.log1p_tpm for answer in self.predict(transcripts)])
+        # Of float32 weights `GOLDEN_TOLERANCE`; of int8 weights what the packager allowed them.
+        tolerance = float(golden["tolerance"]) if self.about.get("weights") == "int8" else GOLDEN_TOLERANCE
         difference = np.abs(found - expected).max(axis=1) if found.shape == expected.shape else np.array([np.inf])
         worst = int(difference.argmax())
         # Written so that NaN fails too.
-        if not float(difference[worst]) <= GOLDEN_TOLERANCE:
+        if not float(difference[worst]) <= tolerance:
             raise InputError(
                 where=f"golden item {worst}",
-                expected=f"the packaged answer to {GOLDEN_TOLERANCE:g}",
+                expected=f"the packaged answer to {tolerance:g}",
                 found=f"a difference of {difference[worst]:.3g} log1p TPM",
                 fix="Package the model again on this platform.",
             )

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from serving.batching import OverloadedError, StoppingError
 from serving.engine import Engine, Predicted, Prepared
 from serving.errors import CLIENT_CLOSED_REQUEST, RefusalError, field_errors
+from serving.loaded import Loaded
 from serving.normalize import BadItemError
 from serving.schema import FieldError, Item, Provenance
 from serving.schema import Request as RequestBody
@@ -25,12 +26,12 @@ Good = TypeVar("Good")
 _PROVENANCE = ("version", "model_digest", "dataset_version", "simulated")
 
 
-def engine_of(server: Server) -> Engine:
-    """The engine; 503 where it is not ready."""
-    engine = server.ready_engine()
-    if engine is None:
+def model_of(server: Server) -> Loaded:
+    """The loaded model; 503 where it is not ready."""
+    loaded = server.ready_model()
+    if loaded is None:
         raise RefusalError(503, f"not ready: {server.not_ready}", retry_after_s=5)
-    return engine
+    return loaded
 
 
 async def read_request(request: Request, settings: Settings, schema: type[Body]) -> Body:
@@ -103,12 +104,13 @@ def prepare_all(
     return good, bad
 
 
-def prepare_item(item: Item, index: int, server: Server, engine: Engine) -> Prepared:
+def prepare_item(item: Item, index: int, loaded: Loaded) -> Prepared:
     """The model's input of an item, by its sequences or its id; raises `BadItemError`."""
+    engine = loaded.engine
     if item.id is None:
         prepared = engine.prepare(item, index)
     else:
-        reference = server.mounted_reference(index)
+        reference = loaded.mounted_reference(index)
         prepared = engine.price(reference.transcript(item.id, index), ())
     return readable(prepared, index, engine)
 
@@ -121,13 +123,15 @@ def readable(prepared: Prepared, index: int, engine: Engine) -> Prepared:
     return prepared
 
 
-async def await_answers(request: Request, server: Server, prepared: Sequence[Prepared]) -> list[Predicted]:
+async def await_answers(
+    request: Request, server: Server, loaded: Loaded, prepared: Sequence[Prepared]
+) -> list[Predicted]:
     """Wait for the queue, the client's going away or the deadline, whichever comes first."""
     if not prepared:
         return []
     deadline_s = server.settings.deadline_s
     work = asyncio.ensure_future(
-        server.queue.submit([item.transcript for item in prepared], [item.tokens for item in prepared])
+        loaded.queue.submit([item.transcript for item in prepared], [item.tokens for item in prepared])
     )
     gone = asyncio.ensure_future(_disconnected(request))
     try:
@@ -142,7 +146,7 @@ async def await_answers(request: Request, server: Server, prepared: Sequence[Pre
     except StoppingError:
         raise RefusalError(503, "the server is stopping", retry_after_s=5) from None
     finally:
-        server.metrics.queue_tokens.set(server.queue.waiting_tokens)
+        server.metrics.queue_tokens.set(loaded.queue.waiting_tokens)
         work.cancel()
         gone.cancel()
 

@@ -40,12 +40,26 @@ class Metrics:
         self.budget_tokens = Gauge(
             "budget_tokens", "Tokens of one batch, as measured at start", multiprocess_mode="livemax", **common
         )
+        self.safe_budget_tokens = Gauge(
+            "safe_budget_tokens",
+            "Largest budget whose worst batch fits memory and half the deadline, as measured at start",
+            multiprocess_mode="livemin",
+            **common,
+        )
+        self.windows = Counter("dna_windows", "DNA windows of batches, by the cache's outcome", ["outcome"], **common)
+        self.window_cache_bytes = Gauge(
+            "window_cache_bytes", "States of DNA windows that are kept", multiprocess_mode="livesum", **common
+        )
+        self.reloads = Counter("reloads", "Packages that were to replace the served one", ["outcome"], **common)
         self.drift = Gauge(
             "drift_psi",
             "Population stability index of the last asked transcripts against training",
             ["feature"],
             multiprocess_mode="livemostrecent",
             **common,
+        )
+        self.observations_lost = Counter(
+            "observations_lost", "Answered transcripts that could not be written to the observations folder", **common
         )
         self.ready = Gauge(
             "ready", "1 where the golden predictions were reproduced", multiprocess_mode="livemin", **common

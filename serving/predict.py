@@ -15,29 +15,35 @@ from serving.errors import json_response
 from serving.exchange import (
     await_answers,
     echoed,
-    engine_of,
+    model_of,
     prepare_all,
     prepare_item,
     provenance_of,
     read_request,
     tissue_columns,
 )
+from serving.loaded import Loaded
 from serving.schema import FieldError, Item, ItemAnswer, PredictAnswer, PredictRequest, TissueExpression
 from serving.server import Server
 
 
 async def predict(server: Server, request: Request) -> Response:
     """Answer a prediction request; raises `RefusalError`."""
-    engine = engine_of(server)
+    with model_of(server).used() as loaded:
+        return await _predict(server, loaded, request)
+
+
+async def _predict(server: Server, loaded: Loaded, request: Request) -> Response:
+    engine = loaded.engine
     body = await read_request(request, server.settings, PredictRequest)
     tissues = tissue_columns(body, engine)
 
     def prepare(raw: Any, index: int) -> Prepared:
-        return prepare_item(Item.model_validate(raw), index, server, engine)
+        return prepare_item(Item.model_validate(raw), index, loaded)
 
     # Reading long sequences takes milliseconds: not in the event loop.
     good, bad = await run_in_threadpool(prepare_all, body, prepare)
-    predicted = await await_answers(request, server, list(good.values()))
+    predicted = await await_answers(request, server, loaded, list(good.values()))
     answers = dict(zip(good, predicted, strict=True))
     items = []
     for index, raw in enumerate(body.items):
@@ -46,6 +52,7 @@ async def predict(server: Server, request: Request) -> Response:
         else:
             items.append(ItemAnswer(index=index, id=echoed(raw, "id"), errors=bad[index]))
     observe(server, list(good.values()), predicted, bad)
+    server.observe("/v1/predict", loaded, list(good.values()), predicted)
     intervals = engine.intervals.described if engine.intervals else None
     return json_response(PredictAnswer(items=items, intervals=intervals, provenance=provenance_of(engine)))
 
@@ -88,7 +95,7 @@ def to_tpm(log1p_tpm: np.ndarray) -> np.ndarray:
 def observe(
     server: Server, prepared: list[Prepared], predicted: list[Predicted], bad: dict[int, list[FieldError]]
 ) -> None:
-    """Count outcomes, changes, lengths and drift of one request."""
+    """Count outcomes, changes and lengths of one request."""
     metrics = server.metrics
     metrics.items.labels("predicted").inc(len(prepared))
     metrics.items.labels("refused").inc(len(bad))
@@ -103,4 +110,3 @@ def observe(
             metrics.unknown_bases.labels("rna").inc(int((dna_codes(transcript.rna) == DNA_CODE_N).sum()))
         if transcript.protein:
             metrics.residues.labels("protein").observe(len(transcript.protein))
-        server.observe_drift(item, answer)

@@ -5,20 +5,23 @@ BentoML runs it in processes of their own; this one waits, passes signals on, an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import open_artifact
 from components.registry import Registry
 from model.errors import InputError
+from serving.follow import Target, write_target
 
 _DRAIN_S = 30.0
 # A server that the kernel kills again and again is out of memory for good: then we end too, with its status.
@@ -38,15 +41,26 @@ def main(
     public_key: Path | str | None = None,
     signature: Path | str | None = None,
     api_keys: Path | str | None = None,
+    observations: Path | str | None = None,
+    follow_s: float = 0,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status of BentoML.
 
     `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
     `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
     cores but one. `public_key`: serve only what its private half signed; `signature` comes from the registry if not
-    given. `api_keys`: a file of keys, one of which a client must send. Raises `InputError` where there is nothing to
-    serve or the port is taken.
+    given. `api_keys`: a file of keys, one of which a client must send. `observations`: a folder that what monitoring
+    reads is written to. `follow_s`: ask the registry this often for its champion, and change over to a new one without
+    losing a request; 0 stays with the version that it began with. Raises `InputError`
+    where there is nothing to serve or the port is taken.
     """
+    if follow_s and (bento is not None or version is not None):
+        raise InputError(
+            where="--follow",
+            expected="a registry, whose champion is followed",
+            found="a version of its own",
+            fix="Leave out --bento and --version, or --follow.",
+        )
     if bento is not None:
         folder = find_bento(bento)
     else:
@@ -67,13 +81,21 @@ def main(
             "OMP_NUM_THREADS": "1",
             "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
         }
-        files = {"reference": reference, "public_key": public_key, "api_keys_file": api_keys}
+        files = {
+            "reference": reference,
+            "public_key": public_key,
+            "api_keys_file": api_keys,
+            "observations_dir": observations,
+        }
         files["signature"] = signature if public_key is not None else None
         for name, file in files.items():
             if file is not None:
                 environment[f"ISOFORMER_SERVE_{name.upper()}"] = str(Path(file).resolve())
+        if follow_s:
+            environment["ISOFORMER_SERVE_FOLLOW"] = str(Path(home) / "target.json")
         print(f"serving {folder} on http://{host}:{port}", file=sys.stderr, flush=True)
-        return _run(command, environment, home)
+        with _following(registry, follow_s, Path(home) / "target.json", folder):
+            return _run(command, environment, home)
 
 
 def find_bento(place: Path | str) -> Path:
@@ -106,6 +128,33 @@ def _from_registry(root: str, version: str | None) -> tuple[Path, Path | None]:
         version = str(champion["version"])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoformer" / "versions"
     return find_bento(registry.fetch(version, cache) / "bento"), registry.fetch_signature(version, cache)
+
+
+@contextlib.contextmanager
+def _following(registry: str, follow_s: float, file: Path, first: Path) -> Iterator[None]:
+    """While the block runs, write to `file` which version is champion, where it is another than before."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        served = first
+        while not ended.wait(follow_s):
+            try:
+                folder, signature = _from_registry(registry, None)
+                if folder != served:
+                    print(f"champion of {registry}: {folder}", file=sys.stderr, flush=True)
+                    write_target(file, Target(str(folder / "src" / "package"), str(signature or "")))
+                    served = folder
+            except Exception as error:
+                # A registry out of reach for a while is no reason to stop serving.
+                print(f"registry {registry}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=follow, name="follow", daemon=True)
+    if follow_s:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _check_free(host: str, port: int) -> None:

@@ -31,6 +31,9 @@ class IsoFormerService:
         """True once the golden predictions are reproduced; else 503 with the reason."""
         if _server.not_ready:
             raise HTTPException(503, f"not ready: {_server.not_ready}")
+        if _server.refused:
+            # The one way to say something with BentoML's probe: ready, and why not with the newest package.
+            raise HTTPException(200, f"ready; refused {_server.refused}")
         return True
 
 

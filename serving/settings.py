@@ -11,7 +11,7 @@ from pathlib import Path
 from model.errors import InputError
 
 PREFIX = "ISOFORMER_SERVE_"
-_MAY_BE_0 = frozenset(("budget_tokens",))
+_MAY_BE_0 = frozenset(("budget_tokens", "window_cache_bytes"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,10 @@ class Settings:
     `api_keys_file`: one key per line; empty: everyone may ask. `threads`: of the numeric engine. `budget_tokens`: of
     one batch, over all modalities (a DNA window counts `window_bp` / 64); 0: measured at start. `queue_tokens`: what
     may wait; beyond it requests are answered 429. `deadline_s`: the longest that an answer is waited for.
+    `window_cache_bytes`: for the states of DNA windows that were encoded before; 0 keeps none. `follow`: a file that
+    names the package to serve (`serving.follow`), read every `follow_seconds`.
+    `observations_dir`: folder for what monitoring reads, empty for none: lengths, composition and predictions, no
+    sequence; a file per `observations_rows` transcripts or `observations_seconds`, all below `observations_bytes`.
     """
 
     package: str = str(Path(__file__).resolve().parent.parent / "package")
@@ -37,6 +41,13 @@ class Settings:
     budget_tokens: int = 0
     queue_tokens: int = 262_144
     deadline_s: float = 30.0
+    window_cache_bytes: int = 256_000_000
+    follow: str = ""
+    follow_seconds: float = 5.0
+    observations_dir: str = ""
+    observations_rows: int = 4_096
+    observations_seconds: float = 60.0
+    observations_bytes: int = 256_000_000
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -7,6 +7,7 @@ so the answer depends on model and machine, and is measured at every start.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 
 from model.batch import TranscriptInput
 from model.config import IsoFormerConfig
+from model.predictor import BASES_PER_SIXMER, window_tokens
 from serving.logs import LOGGER
+from serving.memory import available_bytes, peak_growth_bytes
 from serving.profile import Profile
 
 # Every transcript alone.
@@ -26,15 +29,45 @@ _TRANSCRIPTS = 16
 _WORTH = 1.05
 # Seconds for all of it; a model that takes longer than this gains nothing from merging small requests either.
 _LIMIT_S = 10.0
+# Of what memory is free: requests, their queue and the kept states need some too.
+_MEMORY_SHARE = 0.5
+_DEADLINE_SHARE = 0.5
 _log = logging.getLogger(LOGGER)
 
 
+def measure_safe_budget(
+    run: Callable[[Sequence[TranscriptInput], int], Any], config: IsoFormerConfig, deadline_s: float
+) -> int:
+    """The largest budget in tokens whose worst batch is safe: it fits memory, and half the deadline.
+
+    The worst batch is the longest transcript that the model reads, as often as the budget allows: attention grows with
+    the square of lengths. One such transcript is run and measured, the rest follows, so nothing is risked.
+    """
+    longest = longest_transcript(config)
+    started = time.monotonic()
+    grown = peak_growth_bytes(lambda: run([longest], ALONE))
+    seconds = time.monotonic() - started
+    free = available_bytes()
+    by_memory = math.inf if free is None or not grown else _MEMORY_SHARE * free / grown
+    by_time = _DEADLINE_SHARE * deadline_s / max(seconds, 1e-6)
+    times = min(by_memory, by_time)
+    facts = {"longest_s": round(seconds, 3), "longest_mib": round(grown / 2**20), "times": round(min(times, 1e6), 1)}
+    if times < 1:
+        _log.warning("the longest transcript alone is more than this machine does safely", extra=facts)
+    else:
+        _log.info("measured the longest transcript", extra=facts)
+    return max(ALONE, min(int(times), 1_000_000) * largest_tokens(config))
+
+
 def measure_budget(
-    run: Callable[[Sequence[TranscriptInput], int], Any], config: IsoFormerConfig, profile: Profile | None
+    run: Callable[[Sequence[TranscriptInput], int], Any],
+    config: IsoFormerConfig,
+    profile: Profile | None,
+    safe_tokens: int = CANDIDATES[-1],
 ) -> int:
     """The smallest budget in tokens that is within 5 % of the fastest; `run` predicts transcripts with a budget.
 
-    Larger budgets are tried only while they still help and time is left, so that the largest tried is a safe one.
+    Larger budgets are tried only while they still help, time is left, and they are at most `safe_tokens`.
     """
     transcripts = typical_transcripts(config, profile)
     end = time.monotonic() + _LIMIT_S
@@ -42,10 +75,9 @@ def measure_budget(
     best, fastest = ALONE, float("inf")
     for budget in CANDIDATES:
         started = time.monotonic()
-        if started > end:
+        if started > end or budget > max(safe_tokens, ALONE):
             break
         try:
-            # The middle ones first: if they alone take too long, no more is asked.
             run(transcripts, budget)
         except MemoryError:
             break
@@ -56,6 +88,20 @@ def measure_budget(
             break
     _log.info("warmed up", extra={"budget_tokens": best, "transcripts_per_s": round(len(transcripts) / fastest, 1)})
     return best
+
+
+def largest_tokens(config: IsoFormerConfig) -> int:
+    """Tokens of the largest transcript that the model reads."""
+    return window_tokens(config) + sum(tower.max_tokens for tower in (config.rna, config.protein) if tower)
+
+
+def longest_transcript(config: IsoFormerConfig) -> TranscriptInput:
+    """One that fills every tower."""
+    rng = np.random.default_rng(0)
+    dna = rng.integers(0, 4, config.window_bp).astype(np.uint8) if config.dna else None
+    rna = _letters("ACGT", BASES_PER_SIXMER * config.rna.max_tokens, rng) if config.rna else None
+    protein = _letters("ACDEFGHIKLMNPQRSTVWY", config.protein.max_tokens, rng) if config.protein else None
+    return TranscriptInput(dna=dna, rna=rna, protein=protein)
 
 
 def typical_transcripts(config: IsoFormerConfig, profile: Profile | None, seed: int = 0) -> list[TranscriptInput]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import work_folder
 from components.batch_predict.packaged import PackagedModel, open_package
-from components.batch_predict.shards import join_shards, shards_of, write_shards
+from components.batch_predict.parts import join_parts, parts_of, write_parts
 from components.extract_sequences.annotation import read_annotation
 from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.transcripts import Transcript, extract
@@ -20,9 +19,10 @@ from components.sequences import Genome
 from model.batch import TranscriptInput
 from model.errors import InputError
 
-# Transcripts of one shard: what a kill can cost.
-SHARD_TRANSCRIPTS = 256
-_NAMES = ("transcript_id", "gene_id", "gene_name", "contig", "strand", "tss")
+# Transcripts of one part file: what a kill can cost.
+PART_TRANSCRIPTS = 256
+_TYPES = {"tss": "int64"}
+NAMES = ("transcript_id", "gene_id", "gene_name", "contig", "strand", "tss")
 
 
 def predict_annotation(
@@ -31,30 +31,30 @@ def predict_annotation(
     """Write log1p TPM of every transcript of `annotation` on `genome` to `out`, in genome order; returns their count.
 
     `package`: folder of `find_package`. Columns: transcript_id, gene_id, gene_name, contig, strand, tss, notes,
-    predicted (log1p TPM per tissue; the schema's metadata name tissues and model). Shards are kept below `work`, keyed
+    predicted (log1p TPM per tissue; the schema's metadata name tissues and model). Parts are kept below `work`, keyed
     by inputs and model: a second call goes on with what is missing. `out` appears whole. Raises `InputError` on bad
     input or where `out` exists.
     """
     refuse_existing(out)
     about = json.loads((package / "about.json").read_text(encoding="utf-8"))
     inputs = {"genome": genome, "annotation": annotation}
-    config = {"version": about["version"], "shard": SHARD_TRANSCRIPTS}
+    config = {"version": about["version"], "part": PART_TRANSCRIPTS}
     folder = work_folder(work, "batch_predict", inputs, config)
     opened, transcripts = read_transcripts(genome, annotation, window_bp_of(package), folder)
     if not transcripts:
         raise InputError(
             where=str(annotation), expected="transcripts on the genome", found="none", fix="Check both files."
         )
-    shards = shards_of(transcripts, folder, SHARD_TRANSCRIPTS)
-    write_shards(
-        shards,
+    parts = parts_of(transcripts, folder, PART_TRANSCRIPTS)
+    write_parts(
+        parts,
         open_model=lambda share: open_package(package, threads=share or threads),
-        table_of=partial(_predicted, opened),
+        table_of=lambda model, rows: predicted_table(model, opened, rows),
         processes=processes,
         unit="transcripts",
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    join_shards(shards, out)
+    join_parts([part.file for part in parts], out)
     return len(transcripts)
 
 
@@ -81,7 +81,7 @@ def read_transcripts(genome: Path, annotation: Path, window_bp: int, folder: Pat
     return opened, extraction.transcripts
 
 
-def input_of(genome: Genome, row: Transcript, modalities: Sequence[str]) -> TranscriptInput:
+def input_of(genome: Genome, row: Any, modalities: Sequence[str]) -> TranscriptInput:
     """What the model may read of one transcript."""
     window = genome.window(row.contig, row.window_start, row.window_end, row.strand) if "dna" in modalities else None
     return TranscriptInput(dna=window, rna=row.rna, protein=row.protein)
@@ -93,13 +93,14 @@ def metadata_of(about: Mapping[str, Any], tissues: Sequence[str], unit: str) -> 
     return {"tissues": json.dumps(list(tissues)), "model": json.dumps(facts), "unit": unit}
 
 
-def _predicted(genome: Genome, model: PackagedModel, rows: Sequence[Transcript]) -> Any:
+def predicted_table(model: PackagedModel, genome: Genome, rows: Sequence[Any]) -> Any:
+    """Predictions of transcripts as an Arrow table; see `predict_annotation` for its columns."""
     import pyarrow as pa
 
     predictions = model.predictor.predict([input_of(genome, row, model.config.modalities) for row in rows])
     width = len(model.config.tissues)
-    columns = {name: pa.array([getattr(row, name) for row in rows]) for name in _NAMES}
-    columns["gene_name"] = columns["gene_name"].cast(pa.string())
+    # Typed, so that parts of nothing but nulls, or of nothing, join the others.
+    columns = {name: pa.array([getattr(row, name) for row in rows], _TYPES.get(name, "string")) for name in NAMES}
     notes = [[f"{note.field}: {note.message}" for note in of_row] for of_row in predictions.notes]
     columns["notes"] = pa.array(notes, pa.list_(pa.string()))
     flat = pa.array(predictions.log1p_tpm.reshape(-1))

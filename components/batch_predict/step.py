@@ -20,7 +20,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
 
     inputs: genome, annotation, package; with variants their effects are predicted, without them every transcript.
     payload: predictions.parquet or variant_effects.parquet with variant_effects.refused.tsv, summary.json, report.html.
-    `runtime.processes` shards are predicted at a time. Raises `InputError` on bad input.
+    `runtime.processes` parts are predicted at a time. Raises `InputError` on bad input.
     """
     with write_artifact(out, kind=KIND, inputs=inputs, config={}) as writer:
         summary = _predict(inputs, params, writer.payload, work)

@@ -18,8 +18,8 @@ import numpy as np
 
 from components.artifacts import work_folder
 from components.batch_predict.packaged import PackagedModel, open_package
+from components.batch_predict.parts import join_parts, parts_of, write_parts
 from components.batch_predict.predict import input_of, metadata_of, read_transcripts, refuse_existing, window_bp_of
-from components.batch_predict.shards import join_shards, shards_of, write_shards
 from components.extract_sequences.streams import read_blocks
 from components.extract_sequences.transcripts import Transcript
 from components.sequences import Genome, letters_of
@@ -27,8 +27,8 @@ from components.variants import Variant, apply_variant, locus_of, parse_variant
 from model.batch import TranscriptInput
 from model.errors import InputError
 
-# Pairs of a variant and a transcript in one shard.
-SHARD_PAIRS = 128
+# Pairs of a variant and a transcript in one part.
+PART_PAIRS = 128
 RNA_LOST = "rna_lost"
 
 
@@ -74,13 +74,13 @@ def predict_variants(
 
     Columns: variant, transcript_id, gene_id, consequences, caveats, reference (log1p TPM per tissue), effect (log2 of
     (1 + TPM with the variant) / (1 + TPM without), per tissue; null where a deletion leaves no RNA). Beside it
-    `<out>.refused.tsv`: line, variant and reason of those that cannot be predicted. Shards are kept below `work`.
+    `<out>.refused.tsv`: line, variant and reason of those that cannot be predicted. Parts are kept below `work`.
     Raises `InputError` on a list that cannot be read, and where none of it can be predicted.
     """
     refuse_existing(out)
     about = json.loads((package / "about.json").read_text(encoding="utf-8"))
     inputs = {"genome": genome, "annotation": annotation, "variants": variants}
-    folder = work_folder(work, "variant_effects", inputs, {"version": about["version"], "shard": SHARD_PAIRS})
+    folder = work_folder(work, "variant_effects", inputs, {"version": about["version"], "part": PART_PAIRS})
     opened, transcripts = read_transcripts(genome, annotation, window_bp_of(package), folder)
     found = _read(variants, opened)
     pairs = _pairs(found.listed, transcripts)
@@ -91,9 +91,9 @@ def predict_variants(
             found=next(iter(found.refused.values()), "none within a DNA window or an exon"),
             fix="Check that variants, genome and annotation are of the same assembly.",
         )
-    shards = shards_of(pairs, folder, SHARD_PAIRS)
-    write_shards(
-        shards,
+    parts = parts_of(pairs, folder, PART_PAIRS)
+    write_parts(
+        parts,
         open_model=lambda share: open_package(package, threads=share or threads),
         table_of=partial(_effects, opened),
         processes=processes,
@@ -101,7 +101,7 @@ def predict_variants(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     _write_refused(out.with_suffix(".refused.tsv"), found.refused)
-    join_shards(shards, out)
+    join_parts([part.file for part in parts], out)
     reached = len({one.line for one, _ in pairs})
     return Counts(len(found.listed) + len(found.refused), reached, len(pairs), len(found.refused))
 

@@ -18,7 +18,7 @@ SERVICE = "serving.service:service"
 PACKAGE = "package"
 # What serving imports, by folder below the project's root. Explicit: `bentoml build` would take whatever lies there.
 CODE = {
-    "model": ("__init__", "errors", "config", "tokenizers", "batch", "predictor", "onnx_backend"),
+    "model": ("__init__", "errors", "config", "tokenizers", "batch", "predictor", "onnx_backend", "window_cache"),
     "components": ("__init__", "artifacts", "sequences", "variants"),
 }
 SERVING_PATTERNS = ("serving/*.py", "serving/static/*")

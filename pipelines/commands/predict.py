@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from model.errors import InputError
 from pipelines.commands.options import DEFAULT_WORK, ParamsFile, RegistryRoot, Work, plain_app, resolve
 
 Fasta = Annotated[Path, typer.Option("--fasta", help="Genome FASTA, plain, gzip or bgzip.")]
@@ -25,42 +27,69 @@ def build(command: str) -> typer.Typer:
 
 
 def predict(
-    fasta: Fasta,
-    gtf: Gtf,
+    fasta: Annotated[Path | None, typer.Option("--fasta", help="Genome FASTA, plain, gzip or bgzip.")] = None,
+    gtf: Annotated[Path | None, typer.Option("--gtf", help="Annotation, GTF or GFF3, plain or gzip.")] = None,
     variants: Annotated[
         Path | None, typer.Option("--variants", help="Predict the effects of these: VCF, or chrom:pos:ref:alt lines.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Parquet file; appears whole.")] = Path("predictions.parquet"),
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", help="A transcripts artifact instead; --out becomes an artifact.")
+    ] = None,
+    shard: Annotated[str, typer.Option("--shard", help="With --transcripts: which part of it, such as 0/8.")] = "0/1",
+    out: Annotated[Path, typer.Option("--out", help="Parquet file, or artifact folder; appears whole.")] = Path(
+        "predictions.parquet"
+    ),
     work: Work = DEFAULT_WORK,
     registry: RegistryRoot = None,
     version: Version = None,
     bento: Bento = None,
     threads: Threads = 0,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Shards at a time, each with its model.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Parts at a time, each with its model.")] = 1,
     params: ParamsFile = None,
 ) -> None:
-    """Predict every transcript of an annotation, or what variants do to them; a stopped run goes on where it was."""
-    import json
-
+    """Predict every transcript of an annotation or extraction, or effects of variants; a stopped run goes on."""
     from components.batch_predict.packaged import find_package
-    from components.batch_predict.predict import predict_annotation
-    from components.batch_predict.variant_effects import predict_variants
 
     root = resolve(params, None, None, registry=registry).package.registry
     package = find_package(bento, registry=root, version=version)
     about = json.loads((package / "about.json").read_text(encoding="utf-8"))
-    simulated = " (a model of SIMULATED data)" if about["simulated"] else ""
+    of_model = f"by model {about['version']}" + (" (a model of SIMULATED data)" if about["simulated"] else "")
+    if transcripts is not None and fasta is None and gtf is None and variants is None:
+        from components.batch_predict.dataset import predict_dataset
+        from components.batch_predict.packaged import open_package
+
+        number, shards = _shard(shard)
+        inputs = {"transcripts": transcripts, **({"bento": bento} if bento else {})}
+        model = open_package(package, threads=threads)
+        count = predict_dataset(model, inputs, out, work, shard=number, shards=shards)
+        typer.echo(f"{out}: {count:,} transcripts {of_model}")
+        return
+    if transcripts is not None or fasta is None or gtf is None:
+        raise InputError(
+            where="isoformer predict",
+            expected="--fasta and --gtf, or --transcripts",
+            found="neither or both",
+            fix="Name a genome and its annotation, or an extraction of them.",
+        )
+    from components.batch_predict.predict import predict_annotation
+    from components.batch_predict.variant_effects import predict_variants
+
     shared = {"processes": processes, "threads": threads}
     if variants is None:
         count = predict_annotation(package, fasta, gtf, out, work, **shared)
-        typer.echo(f"{out}: {count:,} transcripts by model {about['version']}{simulated}")
+        typer.echo(f"{out}: {count:,} transcripts {of_model}")
         return
     counts = predict_variants(package, fasta, gtf, variants, out, work, **shared)
-    typer.echo(
-        f"{out}: {counts.pairs:,} effects of {counts.within_reach:,} variants by model {about['version']}{simulated}"
-    )
+    typer.echo(f"{out}: {counts.pairs:,} effects of {counts.within_reach:,} variants {of_model}")
     if counts.refused:
         typer.echo(f"{out.with_suffix('.refused.tsv')}: {counts.refused:,} variants that cannot be predicted")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, shards = text.partition("/")
+    if not number.isdigit() or not shards.isdigit() or not int(number) < int(shards):
+        raise InputError(where="--shard", expected="a part such as 0/8", found=repr(text), fix="Count from 0.")
+    return int(number), int(shards)
 
 
 def score_variants(
@@ -81,7 +110,6 @@ def score_variants(
     from components.batch_predict.packaged import open_packaged
     from components.batch_predict.predict import read_transcripts
     from components.batch_predict.score_variants import read_table, score, summary
-    from model.errors import InputError
 
     if out.exists():
         raise InputError(where=str(out), expected="no such file", found="one", fix="Choose another --out or delete it.")

@@ -34,6 +34,12 @@ def serve(
     api_keys: Annotated[
         Path | None, typer.Option("--api-keys", help="File of keys, one per line; clients must send one.")
     ] = None,
+    observations: Annotated[
+        Path | None, typer.Option("--observations", help="Folder to record lengths and predictions in, for monitoring.")
+    ] = None,
+    follow: Annotated[
+        float, typer.Option("--follow", help="Seconds between looks for a new champion; 0 = stay with this one.", min=0)
+    ] = 0,
     params: ParamsFile = None,
 ) -> None:
     """Serve the champion of the registry until stopped; ready once it reproduced its own golden answers."""
@@ -54,5 +60,7 @@ def serve(
         public_key=public_key,
         signature=signature,
         api_keys=api_keys,
+        observations=observations,
+        follow_s=follow,
     )
     raise typer.Exit(status)

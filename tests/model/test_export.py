@@ -16,7 +16,7 @@ from model.config import IsoFormerConfig
 from model.errors import InputError
 from model.export import export_onnx, parity_report
 from model.isoformer import IsoFormer
-from model.onnx_backend import OnnxBackend
+from model.onnx_backend import OnnxBackend, dna_graph
 from model.predictor import Predictor
 from model.torch_backend import TorchBackend
 
@@ -49,8 +49,29 @@ def test_onnx_equals_torch(small_config: IsoFormerConfig, make_transcripts: Make
     ]
     np.testing.assert_allclose(answers[0], answers[1], atol=TOLERANCE)
     _holds_no_path(path)
+    _holds_no_path(dna_graph(path))
     with pytest.raises(InputError, match="inputs"):
         OnnxBackend(path, replace(small_config, protein=None))
+    _kept_windows_change_nothing(path, small_config, items)
+
+
+def _kept_windows_change_nothing(path: Path, config: IsoFormerConfig, items: list[TranscriptInput]) -> None:
+    """With a cache the same answers, and no window is encoded twice; one that holds two windows keeps the last two."""
+    plain = Predictor(OnnxBackend(path, config, threads=1), config, budget_tokens=100).predict(items).log1p_tpm
+    backend = OnnxBackend(path, config, threads=1, cache_bytes=10**9)
+    for _ in range(2):
+        again = Predictor(backend, config, budget_tokens=100).predict(items).log1p_tpm
+        np.testing.assert_allclose(again, plain, atol=TOLERANCE)
+    distinct = {item.dna.tobytes() for item in items if item.dna is not None}
+    assert len(backend.cache) - len(distinct) in (0, 1), "one blank window for transcripts without DNA"
+    assert backend.cache.misses == len(backend.cache)
+    assert backend.cache.hits > len(distinct)
+    one = backend.cache.bytes // len(backend.cache)
+    small = OnnxBackend(path, config, threads=1, cache_bytes=2 * one)
+    answers = Predictor(small, config, budget_tokens=100).predict(items).log1p_tpm
+    np.testing.assert_allclose(answers, plain, atol=TOLERANCE)
+    assert len(small.cache) == 2
+    assert small.cache.bytes <= 2 * one
 
 
 def _holds_no_path(path: Path) -> None:
@@ -103,7 +124,8 @@ def test_large_weights_go_beside_the_graph(
     monkeypatch.setattr("model.export.EXTERNAL_DATA_BYTES", 0)
     path = tmp_path / "model.onnx"
     model = export(small_config, path)
-    assert (tmp_path / "model.onnx.data").is_file()
+    names = ["model.dna.onnx", "model.dna.onnx.data", "model.onnx", "model.onnx.data"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
     assert parity_report(model, path, make_transcripts(small_config, 4))["max_abs_difference_log1p_tpm"] <= TOLERANCE
     _holds_no_path(path)
 
@@ -113,7 +135,8 @@ def test_equal_models_export_to_equal_bytes(small_config: IsoFormerConfig, tmp_p
     """Two exports of one model are the same file."""
     for name in ("a", "b"):
         export(small_config, tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for name in ("a", "a.dna.onnx"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("a", "b", 1)).read_bytes()
 
 
 def test_a_damaged_graph_is_one_clear_line(small_config: IsoFormerConfig, tmp_path: Path) -> None:

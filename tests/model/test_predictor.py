@@ -118,3 +118,16 @@ def test_inference_needs_no_torch() -> None:
         "import model.predictor, model.onnx_backend, model.batch, model.config, model.presets, model.tokenizers\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_padding_counts_where_the_backend_pads(small_config: IsoFormerConfig) -> None:
+    """A long transcript among short ones stands alone: their rectangle would be many times the budget."""
+    lengths = [6, 6, 6, 6, 6, 6, 60, 6, 6, 6]
+    items = [tokenize(TranscriptInput(rna="A" * nt), small_config) for nt in lengths]
+    batches = plan_batches(items, small_config, 40, padded=True)
+    assert sorted(row for rows in batches for row in rows) == list(range(10))
+    for rows in batches:
+        tokens = [len(items[row].rna) for row in rows]  # type: ignore[arg-type]
+        assert len(rows) * max(tokens) <= 40 or len(rows) == 1
+    real = plan_batches(items, small_config, 40)
+    assert max(map(len, real)) > 1

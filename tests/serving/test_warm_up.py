@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from packaging_inputs import sanity_config
 from starlette.testclient import TestClient
 
 from model.batch import TranscriptInput
-from serving.warm_up import ALONE, measure_budget, typical_transcripts
+from serving import warm_up
+from serving.memory import available_bytes, peak_growth_bytes
+from serving.warm_up import ALONE, largest_tokens, measure_budget, measure_safe_budget, typical_transcripts
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,48 @@ def test_the_measured_budget_is_told_and_a_given_one_is_kept(start: Any) -> None
     (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith("isoformer_budget_tokens")]
     assert float(line.split()[-1]) >= ALONE
     assert "isoformer_budget_tokens 777.0" in start(budget_tokens=777).get("/metrics").text
+
+
+def test_the_safe_budget_follows_from_memory_and_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many of the longest as fit half the free memory and half the deadline; at the least one alone."""
+    config = sanity_config()
+    asked: list[int] = []
+
+    def run(transcripts: Sequence[TranscriptInput], budget: int) -> None:
+        asked.append(len(transcripts[0].rna or ""))
+        time.sleep(0.05)
+
+    def grown(to_run: Any) -> int:
+        to_run()
+        return 100
+
+    monkeypatch.setattr(warm_up, "peak_growth_bytes", grown)
+    monkeypatch.setattr(warm_up, "available_bytes", lambda: 1_000)
+    assert measure_safe_budget(run, config, deadline_s=1e6) == 5 * largest_tokens(config)
+    assert measure_safe_budget(run, config, deadline_s=0.01) == ALONE
+    monkeypatch.setattr(warm_up, "available_bytes", lambda: 150)
+    assert measure_safe_budget(run, config, deadline_s=1e6) == ALONE
+    assert config.rna is not None
+    assert set(asked) == {6 * config.rna.max_tokens}
+
+
+def test_no_budget_above_the_safe_one_is_tried() -> None:
+    tried = []
+
+    def run(transcripts: Sequence[TranscriptInput], budget: int) -> None:
+        tried.append(budget)
+        time.sleep(0.1 / budget)
+
+    assert measure_budget(run, sanity_config(), None, safe_tokens=3_000) <= 3_000
+    assert max(tried) <= 3_000
+
+
+def test_growth_is_what_a_run_needed_at_its_peak(tmp_path: Path) -> None:
+    """Memory that is given back before the end counts too; a container's limit counts before the machine's."""
+    held = peak_growth_bytes(lambda: len(bytearray(b"\1" * 60_000_000)))
+    assert 40e6 < held < 400e6
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert available_bytes(tmp_path) == 3_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (available_bytes(tmp_path) or 0) > 1e6

@@ -13,7 +13,9 @@ import pytest
 from packaging_inputs import TISSUES, Packaged, packaged
 
 from components.artifacts import open_artifact
+from components.batch_predict import dataset
 from components.batch_predict import predict as module
+from components.batch_predict.dataset import merge, predict_dataset
 from components.batch_predict.packaged import PackagedModel, find_package, open_packaged
 from components.batch_predict.predict import input_of, predict_annotation, read_transcripts
 from components.batch_predict.score_variants import auroc, matched_controls, read_table, score, summary
@@ -65,17 +67,17 @@ def test_every_transcript_is_predicted_once_in_genome_order(
 def test_a_stopped_run_goes_on_and_ends_like_an_unbroken_one(
     folder: Path, raw_inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SHARD_TRANSCRIPTS", 100)
+    monkeypatch.setattr(module, "PART_TRANSCRIPTS", 100)
     predicted: list[int] = []
-    whole: Callable[..., Any] = module._predicted
+    whole: Callable[..., Any] = module.predicted_table
 
-    def counted(genome: Genome, model: PackagedModel, rows: list[Transcript]) -> Any:
+    def counted(model: PackagedModel, genome: Genome, rows: list[Transcript]) -> Any:
         if len(predicted) == 2 and not (tmp_path / "again").exists():
             raise KeyboardInterrupt
         predicted.append(len(rows))
-        return whole(genome, model, rows)
+        return whole(model, genome, rows)
 
-    monkeypatch.setattr(module, "_predicted", counted)
+    monkeypatch.setattr(module, "predicted_table", counted)
     files = raw_inputs["genome"], raw_inputs["annotation"]
     with pytest.raises(KeyboardInterrupt):
         predict_annotation(folder, *files, tmp_path / "out.parquet", tmp_path / "work")
@@ -154,3 +156,53 @@ def test_a_table_that_cannot_be_read_is_named_by_line(tmp_path: Path) -> None:
         read_table(tmp_path / "absent", TISSUES)
     assert matched_controls([], []) == []
     assert summary([], {})["sign_accuracy"] is None
+
+
+def test_shards_of_a_dataset_make_what_one_run_makes(
+    model: PackagedModel, package: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each transcript once, in the dataset's order, however many shards, in whatever order they are given."""
+    monkeypatch.setattr(dataset, "PART_TRANSCRIPTS", 2)
+    inputs = {"transcripts": package.inputs["transcripts"], "bento": package.out}
+    work = tmp_path / "work"
+    assert predict_dataset(model, inputs, tmp_path / "whole", work) == 12
+    for shard in range(5):
+        predict_dataset(model, inputs, tmp_path / str(shard), work, shard=shard, shards=5)
+    shards = [tmp_path / str(shard) for shard in (3, 0, 4, 1, 2)]
+    assert merge(shards, tmp_path / "merged") == 12
+    whole, merged = (pq.read_table(tmp_path / name / "payload" / dataset.TABLE) for name in ("whole", "merged"))
+    ids = pq.read_table(package.inputs["transcripts"] / "payload" / "transcripts.parquet").column("transcript_id")
+    assert whole.column("transcript_id").to_pylist() == merged.column("transcript_id").to_pylist() == ids.to_pylist()
+    found, expected = (np.array(table.column("predicted").to_pylist()) for table in (merged, whole))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert whole.schema.equals(merged.schema, check_metadata=True)
+    with pytest.raises(InputError, match="each shard"):
+        merge(shards[1:], tmp_path / "short")
+    with pytest.raises(InputError, match="0 to 4"):
+        predict_dataset(model, inputs, tmp_path / "none", work, shard=5, shards=5)
+    assert not (tmp_path / "short").exists()
+
+
+def test_a_killed_shard_goes_on_and_a_finished_one_is_left_alone(
+    model: PackagedModel, package: Packaged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "PART_TRANSCRIPTS", 4)
+    inputs = {"transcripts": package.inputs["transcripts"]}
+    asked: list[int] = []
+    whole: Callable[..., Any] = dataset.predicted_table
+
+    def counted(model: PackagedModel, genome: Genome, rows: list[Any]) -> Any:
+        if len(asked) == 2:
+            asked.append(0)
+            raise KeyboardInterrupt
+        asked.append(len(rows))
+        return whole(model, genome, rows)
+
+    monkeypatch.setattr(dataset, "predicted_table", counted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_dataset(model, inputs, tmp_path / "out", tmp_path / "work")
+    assert not (tmp_path / "out").exists()
+    assert predict_dataset(model, inputs, tmp_path / "out", tmp_path / "work") == 12
+    assert asked == [4, 4, 0, 4]
+    assert predict_dataset(model, inputs, tmp_path / "out", tmp_path / "work") == 12
+    assert asked == [4, 4, 0, 4]

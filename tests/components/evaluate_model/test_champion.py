@@ -50,7 +50,7 @@ def test_the_champion_is_the_same_input_wherever_the_registry_lies(package, chal
     assert digest_of(first) == digest_of(second)
     again = find_champion(str(package.registry), challenger, tmp_path / "one")["champion"]
     assert digest_of(again) == digest_of(first)
-    assert {file.name for file in first.iterdir()} == {"champion.json", "config.json", "model.onnx"}
+    assert {file.name for file in first.iterdir()} == {"champion.json", "config.json", "model.onnx", "model.dna.onnx"}
 
 
 def test_the_champion_answers_as_the_network_that_was_packaged(package, challenger, transcripts, tmp_path):
