@@ -52,7 +52,7 @@ tr.group td{color:var(--soft);font-size:12.5px;font-weight:600;padding-top:14px}
 tr.quiet td{color:var(--soft)}
 .range{display:block;color:var(--soft);font-size:12px;font-weight:400}
 .note{color:var(--soft);font-size:13px}
-figure{margin:6px 0 0}
+figure{margin:6px 0 12px}
 figure img{display:block;max-width:100%;height:auto;margin:0 auto;background:#fff;border-radius:8px}
 figcaption{color:var(--soft);font-size:13px;margin-top:6px}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:14px 0 0}
