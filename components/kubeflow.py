@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import MANIFEST, PAYLOAD
+from components.batch_predict.packaged import find_package
 from components.champion import find_champion
 from components.children import end_with_owner
 from components.harness import EXIT_STOPPED, StepStoppedError, reason_of, run_step
 from components.optional_data import find_optional_data
 from components.params import Params
-from components.raw_data import find_raw_data, find_truth
+from components.raw_data import find_raw_data, find_sequences, find_truth
 from components.run_notes import RUN_VARIABLE, note
 
 if TYPE_CHECKING:
@@ -36,18 +37,22 @@ def run_component(
     out: dsl.Artifact,
     pages: Mapping[str, dsl.Artifact] | None = None,
     registry: str = "",
+    version: str = "",
+    variants: str = "",
 ) -> None:
     """Run a step in its pod.
 
-    `inputs["raw"]` is the folder of the raw files, all others are artifacts: with a model among them, only the truth
-    about simulated data is looked for in it, and the champion in the registry; with a validation, what a user may
-    give beside the raw files too. `params` is `Params.to_json`; `registry` beats package.registry. `pages` are files of
-    the payload that the run's page shows. Bad input ends the process with one line and status 2.
+    `inputs["raw"]` is the folder of the raw files, all others are artifacts; what a step reads beside them is found
+    there and in the registry. `params` is `Params.to_json`; `registry` beats package.registry, `variants`
+    data.variants; `version` of the registry, its champion if empty. `pages` are files of the payload that the run's
+    page shows. Bad input ends the process with one line and status 2.
     """
     end_with_owner()
     tree = Params.from_json(params)
     if registry:
         tree = tree.model_copy(update={"package": tree.package.model_copy(update={"registry": registry})})
+    if variants:
+        tree = tree.model_copy(update={"data": tree.data.model_copy(update={"variants": variants})})
     place = Path(out.path)
     # kfp's executor lets every library tell all; a pod's log is read by people.
     logging.getLogger().setLevel(logging.WARNING)
@@ -56,11 +61,10 @@ def run_component(
     note(notes, name, "begun")
     try:
         paths = {key: Path(artifact.path) for key, artifact in inputs.items() if key != "raw"}
+        if name == "monitor_drift":
+            paths |= _package(tree, notes, version)
         if "raw" in inputs:
-            raw = Path(inputs["raw"].path)
-            if "validation" in paths:
-                paths |= find_optional_data(raw, tree.data)
-            paths |= _beside(tree, raw, paths, Path(work_root)) if "model" in paths else find_raw_data(raw, tree.data)
+            paths |= _beside(name, tree, Path(inputs["raw"].path), paths, notes, version)
         run_step(name, inputs=paths, params=tree, out=place, work=Path(work_root), through="kfp")
     except StepStoppedError as stop:
         note(notes, name, "stopped", reason=str(stop))
@@ -95,12 +99,23 @@ def write_summary(
     print(f"run {told.state}: {told.cause or 'every step ended well'}", file=sys.stderr, flush=True)
 
 
-def _beside(tree: Params, raw: Path, paths: Mapping[str, Path], work: Path) -> dict[str, Path]:
-    """What an evaluation finds by itself: the truth about simulated data, and the registry's champion."""
-    found = find_truth(raw, paths["transcripts"])
-    if tree.evaluate.champion:
-        found |= find_champion(tree.package.registry, paths["model"], work)
-    return found
+def _beside(name: str, tree: Params, raw: Path, paths: Mapping[str, Path], work: Path, version: str) -> dict[str, Path]:
+    """What a step finds by itself among the raw files and in the registry."""
+    if name == "batch_predict":
+        return {**find_sequences(raw, tree.data), **_package(tree, work, version)}
+    if name == "evaluate_model":
+        found = find_truth(raw, paths["transcripts"])
+        if tree.evaluate.champion:
+            found |= find_champion(tree.package.registry, paths["model"], work)
+        return found
+    optional = find_optional_data(raw, tree.data) if name == "extract_sequences" else {}
+    return {**find_raw_data(raw, tree.data), **optional}
+
+
+def _package(tree: Params, work: Path, version: str) -> dict[str, Path]:
+    """The packaged model of the registry; a pod's own copy lies with its work: its home may be read-only."""
+    found = find_package(registry=tree.package.registry, version=version or None, cache=work / "versions")
+    return {"package": found}
 
 
 def _describe(out: dsl.Artifact, place: Path) -> None:
@@ -123,6 +138,23 @@ def verdict_of(evaluation: dsl.Artifact, metrics: dsl.Metrics) -> str:
         if name != "per_tissue" and figure["value"] is not None:
             metrics.log_metric(name, figure["value"])
     return _verdict(place)["verdict"]
+
+
+def log_counts(predictions: dsl.Artifact, metrics: dsl.Metrics) -> None:
+    """Log the counts of a batch prediction to `metrics`."""
+    summary = json.loads((Path(predictions.path) / PAYLOAD / "summary.json").read_text(encoding="utf-8"))
+    for name, count in summary.items():
+        if isinstance(count, int):
+            metrics.log_metric(name, count)
+
+
+def drift_of(drift: dsl.Artifact, metrics: dsl.Metrics) -> str:
+    """Log the figures of a drift check to `metrics`; returns its verdict."""
+    record = json.loads((Path(drift.path) / PAYLOAD / "drift.json").read_text(encoding="utf-8"))
+    for name, figure in record["figures"].items():
+        metrics.log_metric(f"{name}_psi", figure["psi"])
+        metrics.log_metric(f"{name}_ks", figure["ks"])
+    return str(record["verdict"])
 
 
 def _verdict(place: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from components.sections import (
     ExtractParams,
     FabricateParams,
     ModelParams,
+    MonitorParams,
     PackageParams,
     PretrainParams,
     Section,
@@ -46,6 +47,7 @@ class Params(Section):
     pretrain: PretrainParams = PretrainParams()
     evaluate: EvaluateParams = EvaluateParams()
     package: PackageParams = PackageParams()
+    monitor: MonitorParams = MonitorParams()
 
     def config(self, *sections: str) -> dict[str, Any]:
         """The named sections as JSON data: what a step's digest covers."""

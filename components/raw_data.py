@@ -30,6 +30,14 @@ def find_raw_data(folder: Path, data: DataParams) -> dict[str, Path]:
     return {name: _find(folder, name, getattr(data, name)) for name in RAW_NAMES}
 
 
+def find_sequences(folder: Path, data: DataParams) -> dict[str, Path]:
+    """Paths of genome and annotation, all that a prediction reads; and of `data.variants` where it is named."""
+    found = {name: _find(folder, name, getattr(data, name)) for name in ("genome", "annotation")}
+    if data.variants:
+        found["variants"] = _find(folder, "variants", data.variants)
+    return found
+
+
 def _find(folder: Path, name: str, named: str | None) -> Path:
     candidates = [folder / named] if named else [folder / item for item in RAW_NAMES[name]]
     found = [path for path in candidates if path.is_file()]

@@ -33,7 +33,7 @@ class DataParams(Section):
     """Where the raw files are: a folder, names in it that differ from the documented ones; and initial weights.
 
     `families` (genes and their families), `regions` (a BED file) and `previous` (the transcripts artifact to compare
-    with) are used where they are named.
+    with) are used where they are named; `variants` (a VCF, or lines of chrom:pos:ref:alt) by batch prediction.
     """
 
     folder: str = "data/raw"
@@ -44,6 +44,7 @@ class DataParams(Section):
     families: str | None = None
     regions: str | None = None
     previous: str | None = None
+    variants: str | None = None
     weights: WeightsParams = WeightsParams()
 
 
@@ -257,3 +258,15 @@ class PackageParams(Section):
     golden_transcripts: int = Field(default=8, ge=1, le=64)
     tolerance: float = Field(default=1e-4, gt=0)
     promote: Literal["if_better", "always", "never"] = "if_better"
+
+
+class MonitorParams(Section):
+    """When served transcripts count as drifted from the training data: both figures at or above their bounds.
+
+    `max_psi`: population stability index; of n samples of one population it is about bins / n. `max_ks`:
+    Kolmogorov-Smirnov distance. `min_transcripts`: with fewer nothing is said.
+    """
+
+    min_transcripts: int = Field(default=500, ge=20)
+    max_psi: float = Field(default=0.25, gt=0)
+    max_ks: float = Field(default=0.1, gt=0, le=1)

@@ -13,7 +13,8 @@ class RuntimeParams(Section):
     """How to run: nothing here may change a result (beyond rounding, where the number of processes does).
 
     `threads` of a training run, over all its processes (0 = all cores of the machine); `processes` is the number of
-    training ranks on this machine; `sharding` keeps a copy of the model per rank (ddp) or a slice (fsdp, FSDP2).
+    training ranks on this machine, and of shards that a batch prediction computes at a time; `sharding` keeps a copy
+    of the model per rank (ddp) or a slice (fsdp, FSDP2).
     `max_restarts` of the ranks after one died. `allow_reshard` goes on from a checkpoint of another number of
     processes or sharding, which is recorded. `preflight` computes the largest batches first, so that memory trouble
     shows at once. `recompute_activations`: towers whose blocks keep no activations for the backward pass.

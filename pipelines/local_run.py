@@ -1,4 +1,4 @@
-"""The training pipeline on this machine, by kfp's own local runner: its noise in a file, our progress on screen."""
+"""A pipeline on this machine, by kfp's own local runner: its noise in a file, our progress on screen."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from components.artifacts import MANIFEST
 from components.children import OWNER_VARIABLE, StoppedError, handing_on_sigterm
 from components.harness import StepRefusedError, StepStoppedError
 from components.kubeflow import BEGIN, END, REFUSED, STOPPED
 from components.params import Params
-from components.raw_data import find_raw_data
+from components.raw_data import find_raw_data, find_sequences
 from components.run_notes import RUN_VARIABLE
 from model.errors import InputError
 from pipelines.containers import Images, container_runner
+from pipelines.graphs import build, known
 from pipelines.policy import Cluster
-from pipelines.stages import STAGES
-from pipelines.training_pipeline import build
 
 LOG = "pipeline.log"
 # Pages of the exit handler: name of the artifact, name of the link beside the log.
 _SUMMARY = {"summary": "summary.md", "page": "summary.html"}
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LOG_TAIL_LINES = 40
-_STEPS = tuple(item for item in STAGES if item.name != "fabricate")
 
 
 class StepFailedError(RuntimeError):
@@ -56,10 +55,14 @@ def run_locally(
     out: Path,
     work: Path,
     registry: str,
+    pipeline: str = "training",
+    arguments: Mapping[str, str] | None = None,
     retries: int = 0,
     images: Images | None = None,
 ) -> LocalRun:
-    """Run the pipeline with everything below `out`, which must be empty or absent; a failed step `retries` times more.
+    """Run a pipeline with everything below `out`, which must be empty or absent; a failed step `retries` times more.
+
+    `arguments`: further ones of the pipeline; those that end in `_uri` are folders of this machine.
 
     Steps are processes of this machine's Python, or with `images` containers. SIGTERM reaches the running step, which
     saves where it stands. Raises `InputError` where a raw file is missing or `out` is taken, `StepRefusedError` where a
@@ -68,30 +71,34 @@ def run_locally(
     """
     from kfp import local
 
+    steps = known(pipeline).steps
+    given = {name: _local_folder(name, value) for name, value in (arguments or {}).items()}
     # Refused here at once, and not by a step after the start of its process.
-    find_raw_data(data, params.data)
+    if pipeline == "prediction":
+        named = {"variants": given["variants"]} if given.get("variants") else {}
+        find_sequences(data, params.data.model_copy(update=named))
+    else:
+        find_raw_data(data, params.data)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             where=str(out), expected="an empty or absent folder", found="other files", fix="Choose another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
     # Steps run in processes that know nothing of this one's folder.
-    arguments = {
-        "data_uri": str(data.resolve()),
-        "params": params.to_json(),
-        "work_root": str(work.resolve()),
-        "registry": registry if "://" in registry else str(Path(registry).resolve()),
-    }
+    place = registry if "://" in registry else str(Path(registry).resolve())
+    whole = {"data_uri": str(data.resolve()), "params": params.to_json(), "work_root": str(work.resolve()), **given}
+    if pipeline != "experiments":
+        whole["registry"] = place
     log = out / LOG
     with log.open("w", encoding="utf-8") as file, handing_on_sigterm() as stopping:
-        narrator = _Narrator(file, sys.stderr)
+        narrator = _Narrator(file, sys.stderr, steps)
         try:
-            with _listening(narrator), _environment(work, out.name), _runner(images, arguments, out) as runner:
+            with _listening(narrator), _environment(work, out.name), _runner(images, whole, out) as runner:
                 local.init(runner, pipeline_root=str((out / "kfp").resolve()))
                 cluster = Cluster(retries=retries, retry_after="1s")
                 if images:
                     cluster = replace(cluster, images=images.prefix, tag=images.tag)
-                build(cluster, arguments["params"])(**arguments)
+                build(pipeline, cluster, whole["params"])(**whole)
         except (RuntimeError, StoppedError):
             if narrator.refused:
                 raise StepRefusedError(narrator.refused) from None
@@ -112,19 +119,30 @@ def _runner(images: Images | None, arguments: Mapping[str, str], out: Path) -> I
     if images is None:
         yield local.SubprocessRunner(use_venv=False)
         return
-    kept = [arguments["work_root"]] + ([] if "://" in arguments["registry"] else [arguments["registry"]])
+    registry = arguments.get("registry", "")
+    kept = [arguments["work_root"]] + ([] if not registry or "://" in registry else [registry])
     writable = [(out / "kfp").resolve(), *map(Path, kept)]
-    with container_runner(writable, [Path(arguments["data_uri"])]) as runner:
+    with container_runner(writable, [Path(arguments[name]) for name in arguments if name.endswith("_uri")]) as runner:
         yield runner
+
+
+def _local_folder(name: str, value: str) -> str:
+    if not name.endswith("_uri"):
+        return value
+    if not Path(value).is_dir():
+        raise InputError(where=name, expected="a folder", found=value, fix="Check the path.")
+    return str(Path(value).resolve())
 
 
 def _named(out: Path) -> dict[str, Path]:
     """Links to the artifacts by output name, straight below `out`: kfp's own folders have long names with a clock."""
     links = {}
-    for item in _STEPS:
-        for path in (out / "kfp").glob(f"*/{item.command}/{item.output}"):
-            links[item.output] = out / item.output
-            links[item.output].symlink_to(path.relative_to(out))
+    for path in sorted((out / "kfp").glob(f"*/*/*/{MANIFEST}")):
+        name = path.parent.name
+        # Trials of a suite all bear one name: they stay where they are.
+        if name not in links:
+            links[name] = out / name
+            links[name].symlink_to(path.parent.relative_to(out))
     for name, link in _SUMMARY.items():
         for path in (out / "kfp").glob(f"*/summarise-run/{name}"):
             (out / link).symlink_to(path.relative_to(out))
@@ -145,8 +163,8 @@ def next_folder(parent: Path, name: str) -> Path:
 class _Narrator(io.TextIOBase):
     """Takes all that kfp prints; keeps it in a file and tells of the steps, between their begin and end, on screen."""
 
-    def __init__(self, file: TextIO, screen: TextIO) -> None:
-        self._file, self._screen = file, screen
+    def __init__(self, file: TextIO, screen: TextIO, steps: Sequence[str]) -> None:
+        self._file, self._screen, self._steps = file, screen, list(steps)
         self._rest = ""
         self._step = ""
         self._started = 0.0
@@ -169,8 +187,8 @@ class _Narrator(io.TextIOBase):
         words = line.strip()
         if words.startswith(BEGIN):
             self._step, self._started = words.removeprefix(BEGIN), time.monotonic()
-            position = [item.name for item in _STEPS].index(self._step) + 1
-            self._say(f"[{position}/{len(_STEPS)}] {self._step}")
+            position = self._steps.index(self._step) + 1 if self._step in self._steps else "·"
+            self._say(f"[{position}/{len(self._steps)}] {self._step}")
         elif words.startswith(END):
             self.seconds[self._step] = round(time.monotonic() - self._started, 2)
             self._step = ""

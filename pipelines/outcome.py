@@ -25,14 +25,35 @@ def is_blessed(evaluation: Artifact) -> bool:
 
 
 def print_outcome(run: LocalRun) -> None:
-    """Print the table of figures, the verdict with its reasons, the places of reports, and seconds per step."""
+    """Print what a run came to: of a training the figures and the verdict; places of reports, and seconds per step."""
     from rich.console import Console
 
-    evaluation = evaluation_of(run)
-    metrics, verdict = _read(evaluation, "metrics.json"), _read(evaluation, "verdict.json")
     # A pipe or a log has no width of its own; 80 columns would cut the intervals.
     console = Console(width=None if os.isatty(1) else 120, highlight=False)
     console.print()
+    if "drift" in run.artifacts:
+        drift = open_artifact(run.artifacts["drift"], "drift")
+        record = _read(drift, "drift.json")
+        moved = f" in {', '.join(record['moved'])}" if record["moved"] else ""
+        console.print(f"Monitoring: {record['verdict']}{moved}, of {record['transcripts']:,} transcripts", style="bold")
+        console.print(f"Report:     {shown(drift.payload / 'report.html')}", soft_wrap=True)
+    if "predictions" in run.artifacts:
+        predictions = open_artifact(run.artifacts["predictions"], "predictions")
+        summary = _read(predictions, "summary.json")
+        if summary["model"]["simulated"]:
+            console.print(SIMULATED, style="bold yellow")
+        console.print(f"Predicted:  {shown(predictions.payload / summary['file'])}", soft_wrap=True)
+        console.print(f"Report:     {shown(predictions.payload / 'report.html')}", soft_wrap=True)
+    if "evaluation" in run.artifacts:
+        _print_evaluation(console, run)
+    console.print("Seconds:    " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in run.seconds.items()))
+    console.print(f"Summary:    {shown(run.summary)}", soft_wrap=True)
+    console.print(f"Log:        {shown(run.log)}", soft_wrap=True)
+
+
+def _print_evaluation(console: Any, run: LocalRun) -> None:
+    evaluation = evaluation_of(run)
+    metrics, verdict = _read(evaluation, "metrics.json"), _read(evaluation, "verdict.json")
     console.print(_table(metrics))
     if metrics["simulated"]:
         console.print(SIMULATED, style="bold yellow")
@@ -44,9 +65,6 @@ def print_outcome(run: LocalRun) -> None:
     console.print(f"Report:     {shown(evaluation.payload / 'report.html')}", soft_wrap=True)
     console.print(f"Model card: {shown(evaluation.payload / 'model_card.md')}", soft_wrap=True)
     console.print(f"Data check: {shown(run.artifacts['validation'] / 'payload' / 'report.html')}", soft_wrap=True)
-    console.print("Seconds:    " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in run.seconds.items()))
-    console.print(f"Summary:    {shown(run.summary)}", soft_wrap=True)
-    console.print(f"Log:        {shown(run.log)}", soft_wrap=True)
 
 
 def _table(metrics: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ RUN_LABEL_FIELD = "metadata.labels['pipeline/runid']"
 # Secrets by reference only: key of the secret → variable that fsspec's S3 reads.
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 NEEDS_ACCELERATOR = ("train_model", "run_trial")
-NEEDS_REGISTRY = ("evaluate_model", "package_model")
+NEEDS_REGISTRY = ("evaluate_model", "package_model", "batch_predict", "monitor_drift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,9 @@ POLICIES: dict[str, StepPolicy] = {
     "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
     "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
     "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
+    # Shards that are done are not predicted again, where the work folder is a claim.
+    "batch_predict": StepPolicy(cpu="8", memory="32Gi", minutes=24 * 60, retries=5, image="package"),
+    "monitor_drift": StepPolicy(cpu="1", memory="4Gi", minutes=60, image="package"),
     "plan_trials": StepPolicy(cpu="1", memory="2Gi", minutes=10, image="train"),
     # Training and evaluation of one trial.
     "run_trial": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5, image="train"),

@@ -18,42 +18,47 @@ def build(cluster: Cluster, params_json: str) -> Any:
     """
     from kfp import dsl
 
-    from components.evaluate_model.component import evaluate_model
-    from components.extract_sequences.component import extract_sequences
-    from components.package_model.component import package_model
     from components.summarise_run.component import summarise_run
-    from components.train_model.component import train_model
-    from components.validate_data.component import validate_data
 
     @dsl.pipeline(name=NAME, description="Raw genome, annotation and expression to a judged, packaged model.")
     def training_pipeline(
         data_uri: str, registry: str, params: str = params_json, work_root: str = cluster.work_root
     ) -> None:
-        settings = {"params": params, "work_root": work_root}
         summary = place(summarise_run(work_root=work_root), cluster)
         with dsl.ExitHandler(summary, name="steps"):
-            raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
-            raw.set_display_name("raw files")
-            validated = place(validate_data(raw=raw.output, **settings), cluster)
-            validation = validated.outputs["validation"]
-            extracted = place(extract_sequences(raw=raw.output, validation=validation, **settings), cluster)
-            transcripts = extracted.outputs["transcripts"]
-            trained = place(train_model(transcripts=transcripts, **settings), cluster)
-            model = trained.outputs["model"]
-            evaluated = place(
-                evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings),
-                cluster,
-            )
-            with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
-                place(
-                    package_model(
-                        transcripts=transcripts,
-                        model=model,
-                        evaluation=evaluated.outputs["evaluation"],
-                        registry=registry,
-                        **settings,
-                    ),
-                    cluster,
-                )
+            add_training_steps(cluster, data_uri=data_uri, registry=registry, params=params, work_root=work_root)
 
     return training_pipeline
+
+
+def add_training_steps(cluster: Cluster, *, data_uri: Any, registry: Any, params: Any, work_root: Any) -> None:
+    """The steps from raw files to a registered model, into the pipeline that is being described."""
+    from kfp import dsl
+
+    from components.evaluate_model.component import evaluate_model
+    from components.extract_sequences.component import extract_sequences
+    from components.package_model.component import package_model
+    from components.train_model.component import train_model
+    from components.validate_data.component import validate_data
+
+    settings = {"params": params, "work_root": work_root}
+    raw = dsl.importer(artifact_uri=data_uri, artifact_class=dsl.Dataset, reimport=True)
+    raw.set_display_name("raw files")
+    validated = place(validate_data(raw=raw.output, **settings), cluster)
+    validation = validated.outputs["validation"]
+    extracted = place(extract_sequences(raw=raw.output, validation=validation, **settings), cluster)
+    transcripts = extracted.outputs["transcripts"]
+    trained = place(train_model(transcripts=transcripts, **settings), cluster)
+    model = trained.outputs["model"]
+    evaluated = place(
+        evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings), cluster
+    )
+    with dsl.If(evaluated.outputs["Output"] == "blessed", name="blessed"):
+        packaged = package_model(
+            transcripts=transcripts,
+            model=model,
+            evaluation=evaluated.outputs["evaluation"],
+            registry=registry,
+            **settings,
+        )
+        place(packaged, cluster)

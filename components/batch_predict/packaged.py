@@ -35,6 +35,16 @@ def open_packaged(
 
     Raises `InputError` where there is none or it is damaged.
     """
+    return open_package(find_package(bento, registry=registry, version=version), threads=threads)
+
+
+def find_package(
+    bento: Path | None = None, *, registry: str = "registry", version: str | None = None, cache: Path | None = None
+) -> Path:
+    """The folder with what a server needs, of a bento artifact or of a version of a registry; see `open_packaged`.
+
+    `cache`: for files of a registry that is no folder; the user's cache folder if None.
+    """
     if bento is not None:
         payload = open_artifact(bento, "bento").payload
     else:
@@ -48,9 +58,14 @@ def open_packaged(
                 fix="Name a --version or a --bento, or run the pipeline to a blessed model.",
             )
         name = version or str((champion or {})["version"])
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoformer" / "versions"
+        if cache is None:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoformer" / "versions"
         payload = opened.fetch(name, cache)
-    package = payload / "bento" / "src" / "package"
+    return payload / "bento" / "src" / "package"
+
+
+def open_package(package: Path, *, threads: int = 0) -> PackagedModel:
+    """The model in such a folder, with so many CPU threads; 0 = all cores."""
     config = IsoFormerConfig.from_dict(json.loads((package / "config.json").read_text(encoding="utf-8")))
     backend = OnnxBackend(package / "model.onnx", config, threads=threads)
     about = json.loads((package / "about.json").read_text(encoding="utf-8"))

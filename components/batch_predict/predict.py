@@ -4,63 +4,78 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import work_folder
-from components.batch_predict.packaged import PackagedModel
+from components.batch_predict.packaged import PackagedModel, open_package
+from components.batch_predict.shards import join_shards, shards_of, write_shards
 from components.extract_sequences.annotation import read_annotation
 from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.transcripts import Transcript, extract
-from components.progress import track
 from components.sections import ExtractParams
 from components.sequences import Genome
 from model.batch import TranscriptInput
 from model.errors import InputError
 
-# Transcripts of one part file: what a kill can cost.
-PART_TRANSCRIPTS = 256
+# Transcripts of one shard: what a kill can cost.
+SHARD_TRANSCRIPTS = 256
 _NAMES = ("transcript_id", "gene_id", "gene_name", "contig", "strand", "tss")
 
 
-def predict_annotation(model: PackagedModel, genome: Path, annotation: Path, out: Path, work: Path) -> int:
+def predict_annotation(
+    package: Path, genome: Path, annotation: Path, out: Path, work: Path, *, processes: int = 1, threads: int = 0
+) -> int:
     """Write log1p TPM of every transcript of `annotation` on `genome` to `out`, in genome order; returns their count.
 
-    Columns: transcript_id, gene_id, gene_name, contig, strand, tss, notes, predicted (log1p TPM per tissue; the
-    schema's metadata name tissues and model). Parts are kept below `work`, keyed by inputs and model: a second call
-    goes on with what is missing. `out` appears whole. Raises `InputError` on bad input or where `out` exists.
+    `package`: folder of `find_package`. Columns: transcript_id, gene_id, gene_name, contig, strand, tss, notes,
+    predicted (log1p TPM per tissue; the schema's metadata name tissues and model). Shards are kept below `work`, keyed
+    by inputs and model: a second call goes on with what is missing. `out` appears whole. Raises `InputError` on bad
+    input or where `out` exists.
     """
-    if out.exists():
-        raise InputError(where=str(out), expected="no such file", found="one", fix="Choose another --out or delete it.")
+    refuse_existing(out)
+    about = json.loads((package / "about.json").read_text(encoding="utf-8"))
     inputs = {"genome": genome, "annotation": annotation}
-    folder = work_folder(work, "batch_predict", inputs, {"version": model.about["version"], "part": PART_TRANSCRIPTS})
-    opened, transcripts = read_transcripts(genome, annotation, model.config.window_bp, folder)
+    config = {"version": about["version"], "shard": SHARD_TRANSCRIPTS}
+    folder = work_folder(work, "batch_predict", inputs, config)
+    opened, transcripts = read_transcripts(genome, annotation, window_bp_of(package), folder)
     if not transcripts:
         raise InputError(
             where=str(annotation), expected="transcripts on the genome", found="none", fix="Check both files."
         )
-    parts = [
-        (folder / f"part-{start:08d}.parquet", transcripts[start : start + PART_TRANSCRIPTS])
-        for start in range(0, len(transcripts), PART_TRANSCRIPTS)
-    ]
-    with track(len(transcripts), "predict", "transcripts") as advance:
-        for file, rows in parts:
-            if not file.exists():
-                _write(file, _predicted(model, opened, rows))
-            advance(len(rows))
+    shards = shards_of(transcripts, folder, SHARD_TRANSCRIPTS)
+    write_shards(
+        shards,
+        open_model=lambda share: open_package(package, threads=share or threads),
+        table_of=partial(_predicted, opened),
+        processes=processes,
+        unit="transcripts",
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
-    _join([file for file, _ in parts], out)
+    join_shards(shards, out)
     return len(transcripts)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `InputError` where `out` exists: no result is overwritten."""
+    if out.exists():
+        raise InputError(where=str(out), expected="no such file", found="one", fix="Choose another --out or delete it.")
+
+
+def window_bp_of(package: Path) -> int:
+    """Length of the DNA window that a packaged model reads."""
+    return int(json.loads((package / "config.json").read_text(encoding="utf-8"))["window_bp"])
 
 
 def read_transcripts(genome: Path, annotation: Path, window_bp: int, folder: Path) -> tuple[Genome, list[Transcript]]:
     """The genome as codes (kept in `folder` for a later try) and all transcripts, in the order of the genome."""
     codes = folder / "genome.safetensors"
     if not codes.exists():
-        partial = folder / f".genome.{os.getpid()}"
-        write_genome(genome, partial)
-        os.replace(partial, codes)
+        partial_file = folder / f".genome.{os.getpid()}"
+        write_genome(genome, partial_file)
+        os.replace(partial_file, codes)
     opened = Genome.open(codes)
     extraction = extract(read_annotation(annotation), opened, ExtractParams(window_bp=window_bp))
     return opened, extraction.transcripts
@@ -72,7 +87,13 @@ def input_of(genome: Genome, row: Transcript, modalities: Sequence[str]) -> Tran
     return TranscriptInput(dna=window, rna=row.rna, protein=row.protein)
 
 
-def _predicted(model: PackagedModel, genome: Genome, rows: Sequence[Transcript]) -> Any:
+def metadata_of(about: Mapping[str, Any], tissues: Sequence[str], unit: str) -> dict[str, str]:
+    """What a Parquet file of predictions says of itself."""
+    facts = {name: about[name] for name in ("version", "model_digest", "dataset_version", "simulated")}
+    return {"tissues": json.dumps(list(tissues)), "model": json.dumps(facts), "unit": unit}
+
+
+def _predicted(genome: Genome, model: PackagedModel, rows: Sequence[Transcript]) -> Any:
     import pyarrow as pa
 
     predictions = model.predictor.predict([input_of(genome, row, model.config.modalities) for row in rows])
@@ -83,27 +104,5 @@ def _predicted(model: PackagedModel, genome: Genome, rows: Sequence[Transcript])
     columns["notes"] = pa.array(notes, pa.list_(pa.string()))
     flat = pa.array(predictions.log1p_tpm.reshape(-1))
     columns["predicted"] = pa.FixedSizeListArray.from_arrays(flat, width)
-    facts = {name: model.about[name] for name in ("version", "model_digest", "dataset_version", "simulated")}
-    metadata = {"tissues": json.dumps(model.config.tissues), "model": json.dumps(facts), "unit": "log1p TPM"}
+    metadata = metadata_of(model.about, model.config.tissues, "log1p TPM")
     return pa.table(columns).replace_schema_metadata(metadata)
-
-
-def _write(file: Path, table: Any) -> None:
-    import pyarrow.parquet as pq
-
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    pq.write_table(table, partial)
-    os.replace(partial, file)
-
-
-def _join(parts: Sequence[Path], out: Path) -> None:
-    import pyarrow.parquet as pq
-
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
-            for part in parts:
-                writer.write_table(pq.read_table(part))
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)

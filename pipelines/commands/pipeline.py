@@ -90,6 +90,12 @@ def run_pipeline(
     work: Work = DEFAULT_WORK,
     registry: RegistryRoot = None,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Further tries of a failed step.")] = 0,
+    pipeline: Name = "training",
+    variants: Annotated[str, typer.Option("--variants", help="Of prediction: a file in the data folder.")] = "",
+    version: Annotated[str, typer.Option("--version", help="Of prediction and monitoring; the champion.")] = "",
+    observations: Annotated[
+        Path | None, typer.Option("--observations", help="Of monitoring: the folder that servers record to.")
+    ] = None,
     in_containers: Annotated[
         bool, typer.Option("--in-containers", help="Steps run in the images (make images), without a network.")
     ] = False,
@@ -99,19 +105,22 @@ def run_pipeline(
     preset: Preset = None,
     overrides: Overrides = None,
 ) -> None:
-    """Run the training pipeline with kfp's local runner, to a verdict and, if blessed, a registered version."""
+    """Run a pipeline with kfp's local runner; training ends with a verdict and, if blessed, a registered version."""
     from pipelines import containers
     from pipelines.local_run import next_folder, run_locally
     from pipelines.outcome import print_outcome
 
     tree = resolve(params, preset, overrides, data=data, registry=registry)
     place = out or next_folder(Path("runs"), "pipeline")
+    own = {"variants": variants, "version": version, "observations_uri": str(observations or "")}
     result = run_locally(
         tree,
         data=Path(tree.data.folder),
         out=place,
         work=work,
         registry=tree.package.registry,
+        pipeline=pipeline,
+        arguments={name: value for name, value in own.items() if value},
         retries=retries,
         images=containers.Images(prefix=images, tag=tag) if in_containers else None,
     )

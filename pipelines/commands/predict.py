@@ -27,23 +27,40 @@ def build(command: str) -> typer.Typer:
 def predict(
     fasta: Fasta,
     gtf: Gtf,
+    variants: Annotated[
+        Path | None, typer.Option("--variants", help="Predict the effects of these: VCF, or chrom:pos:ref:alt lines.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Parquet file; appears whole.")] = Path("predictions.parquet"),
     work: Work = DEFAULT_WORK,
     registry: RegistryRoot = None,
     version: Version = None,
     bento: Bento = None,
     threads: Threads = 0,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Shards at a time, each with its model.")] = 1,
     params: ParamsFile = None,
 ) -> None:
-    """Predict every transcript of an annotation; a stopped run goes on where it was."""
-    from components.batch_predict.packaged import open_packaged
+    """Predict every transcript of an annotation, or what variants do to them; a stopped run goes on where it was."""
+    import json
+
+    from components.batch_predict.packaged import find_package
     from components.batch_predict.predict import predict_annotation
+    from components.batch_predict.variant_effects import predict_variants
 
     root = resolve(params, None, None, registry=registry).package.registry
-    model = open_packaged(bento, registry=root, version=version, threads=threads)
-    count = predict_annotation(model, fasta, gtf, out, work)
-    simulated = " (a model of SIMULATED data)" if model.about["simulated"] else ""
-    typer.echo(f"{out}: {count:,} transcripts by model {model.about['version']}{simulated}")
+    package = find_package(bento, registry=root, version=version)
+    about = json.loads((package / "about.json").read_text(encoding="utf-8"))
+    simulated = " (a model of SIMULATED data)" if about["simulated"] else ""
+    shared = {"processes": processes, "threads": threads}
+    if variants is None:
+        count = predict_annotation(package, fasta, gtf, out, work, **shared)
+        typer.echo(f"{out}: {count:,} transcripts by model {about['version']}{simulated}")
+        return
+    counts = predict_variants(package, fasta, gtf, variants, out, work, **shared)
+    typer.echo(
+        f"{out}: {counts.pairs:,} effects of {counts.within_reach:,} variants by model {about['version']}{simulated}"
+    )
+    if counts.refused:
+        typer.echo(f"{out.with_suffix('.refused.tsv')}: {counts.refused:,} variants that cannot be predicted")
 
 
 def score_variants(

@@ -14,7 +14,7 @@ from packaging_inputs import TISSUES, Packaged, packaged
 
 from components.artifacts import open_artifact
 from components.batch_predict import predict as module
-from components.batch_predict.packaged import PackagedModel, open_packaged
+from components.batch_predict.packaged import PackagedModel, find_package, open_packaged
 from components.batch_predict.predict import input_of, predict_annotation, read_transcripts
 from components.batch_predict.score_variants import auroc, matched_controls, read_table, score, summary
 from components.extract_sequences.transcripts import Transcript
@@ -33,11 +33,16 @@ def model(package: Packaged) -> PackagedModel:
     return open_packaged(package.out, threads=1)
 
 
+@pytest.fixture(scope="module")
+def folder(package: Packaged) -> Path:
+    return find_package(package.out)
+
+
 def test_every_transcript_is_predicted_once_in_genome_order(
-    model: PackagedModel, raw_inputs: dict[str, Path], transcripts: Path, tmp_path: Path
+    model: PackagedModel, folder: Path, raw_inputs: dict[str, Path], transcripts: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictions.parquet"
-    count = predict_annotation(model, raw_inputs["genome"], raw_inputs["annotation"], out, tmp_path / "work")
+    count = predict_annotation(folder, raw_inputs["genome"], raw_inputs["annotation"], out, tmp_path / "work")
     table = pq.read_table(out)
     payload = open_artifact(transcripts, "transcripts").payload
     expected = pq.read_table(payload / "transcripts.parquet", columns=["transcript_id", "rna"]).to_pylist()
@@ -54,31 +59,32 @@ def test_every_transcript_is_predicted_once_in_genome_order(
     )
     np.testing.assert_allclose(table.column("predicted")[one].as_py(), alone.log1p_tpm[0], atol=1e-5)
     with pytest.raises(InputError, match="no such file"):
-        predict_annotation(model, raw_inputs["genome"], raw_inputs["annotation"], out, tmp_path / "work")
+        predict_annotation(folder, raw_inputs["genome"], raw_inputs["annotation"], out, tmp_path / "work")
 
 
 def test_a_stopped_run_goes_on_and_ends_like_an_unbroken_one(
-    model: PackagedModel, raw_inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, raw_inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PART_TRANSCRIPTS", 100)
+    monkeypatch.setattr(module, "SHARD_TRANSCRIPTS", 100)
     predicted: list[int] = []
     whole: Callable[..., Any] = module._predicted
 
-    def counted(model: PackagedModel, genome: Genome, rows: list[Transcript]) -> Any:
+    def counted(genome: Genome, model: PackagedModel, rows: list[Transcript]) -> Any:
         if len(predicted) == 2 and not (tmp_path / "again").exists():
             raise KeyboardInterrupt
         predicted.append(len(rows))
-        return whole(model, genome, rows)
+        return whole(genome, model, rows)
 
     monkeypatch.setattr(module, "_predicted", counted)
     files = raw_inputs["genome"], raw_inputs["annotation"]
     with pytest.raises(KeyboardInterrupt):
-        predict_annotation(model, *files, tmp_path / "out.parquet", tmp_path / "work")
+        predict_annotation(folder, *files, tmp_path / "out.parquet", tmp_path / "work")
     assert list(tmp_path.iterdir()) == [tmp_path / "work"]
     (tmp_path / "again").touch()
-    count = predict_annotation(model, *files, tmp_path / "out.parquet", tmp_path / "work")
+    count = predict_annotation(folder, *files, tmp_path / "out.parquet", tmp_path / "work")
     assert sum(predicted) == count
-    predict_annotation(model, *files, tmp_path / "unbroken.parquet", tmp_path / "other")
+    # Two processes, where this one may fork: the same table.
+    predict_annotation(folder, *files, tmp_path / "unbroken.parquet", tmp_path / "other", processes=2, threads=1)
     assert pq.read_table(tmp_path / "out.parquet").equals(pq.read_table(tmp_path / "unbroken.parquet"))
 
 
