@@ -52,7 +52,7 @@ tr.group td{color:var(--soft);font-size:12.5px;font-weight:600;padding-top:14px}
 tr.quiet td{color:var(--soft)}
 .range{display:block;color:var(--soft);font-size:12px;font-weight:400}
 .note{color:var(--soft);font-size:13px}
-figure{margin:6px 0 0}
+figure{margin:6px 0 12px}
 figure img{display:block;max-width:100%;height:auto;margin:0 auto;background:#fff;border-radius:8px}
 figcaption{color:var(--soft);font-size:13px;margin-top:6px}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:14px 0 0}
@@ -63,17 +63,8 @@ code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overfl
 details{margin-top:8px}
 .item+.item{margin-top:26px}
 summary{cursor:pointer;color:var(--soft)}
-@media (prefers-color-scheme:dark){
-:root{color-scheme:dark;--ink:#e4e8ee;--soft:#9aa6b5;--line:#323a45;--wash:#14181d}
-a{color:#7fb2ea}
-section{background:#1c2229}
-.banner{background:#33290f;border-color:#6b5216;color:#f3d491}
-.mark.good{background:#143d27;color:#8fdcae}.mark.bad{background:#4b1a17;color:#ffb4ab}
-.mark.warn{background:#47310a;color:#ffd08a}.mark.plain{background:#2a323c;color:#c0c9d4}
-tr.strong td{background:#1f2d3d}
-/* Figures are drawn on white; a page of ink on black would hide their axes. */
-figure img{background:#fff;border-radius:8px;padding:6px}
-}
+/* Figures are drawn on white; ink on a dark page would hide their axes. */
+@media (prefers-color-scheme:dark){figure img{padding:6px}}
 """
 
 Tone = Literal["good", "bad", "warn", "plain"]

@@ -13,6 +13,7 @@ Source: the paper's figure 3, right; its formula is not published.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,14 @@ class AttentionTable:
                 for item in self.tests
             ],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> AttentionTable:
+        """Read what `to_json` wrote; null is NaN."""
+        tests = [
+            {key: float("nan") if value is None else value for key, value in item.items()} for item in data["tests"]
+        ]
+        return cls(data["before"], data["transcripts"], tuple(AttentionTest(**item) for item in tests))
 
 
 def element_weights(tokens: np.ndarray, length: int, cds_start: int, cds_end: int) -> np.ndarray:

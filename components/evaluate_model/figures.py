@@ -116,7 +116,10 @@ def attention_figure(table: AttentionTable) -> Figure:
         axes.set_yticks(range(layers), range(1, layers + 1))
     for test in table.tests:
         if test.p < 0.05:
-            panels[ELEMENTS.index(test.element)].text(test.head, test.layer, "*", ha="center", va="center")
+            strong = abs(test.after - test.before) > 0.6 * most
+            panels[ELEMENTS.index(test.element)].text(
+                test.head, test.layer, "*", ha="center", va="center", color="white" if strong else "black"
+            )
     panels[0].set_ylabel("layer")
     figure.colorbar(image, ax=panels, label="change of attention share", fraction=0.04)
     return figure

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from components import html_page
 from components.artifacts import write_json
+from components.evaluate_model.attention import AttentionTable
+from components.evaluate_model.figures import attention_figure
+from components.experiments.attention import attention_over_seeds, attention_table, best_of
 from components.experiments.comparison import Comparer, Comparison
 from components.experiments.figures import scores_figure, tissue_figure
 from components.experiments.length_baseline import LengthBaseline, length_baseline
@@ -36,12 +39,16 @@ LATEX_HEAD = "% needs \\usepackage{booktabs}"
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """One suite's results with what follows from them; `to_reference` are comparisons with the suite's reference."""
+    """One suite's results with what follows from them; `to_reference` are comparisons with the suite's reference.
+
+    `attention`: of configurations whose evaluations compared the RNA encoder's attention.
+    """
 
     results: SuiteResults
     baseline: LengthBaseline | None
     comparisons: list[Comparison]
     dna_encoder: DnaEncoder
+    attention: Mapping[str, AttentionTable]
 
     @property
     def to_reference(self) -> list[Comparison]:
@@ -61,6 +68,8 @@ class SuiteReport:
             tables.append(comparison_table(self.results, [*self.to_reference, *self.among_others]))
         if self.to_reference:
             tables.append(tissue_table(self.results, self.to_reference))
+        if self.attention:
+            tables.append(attention_table(self.results, self.attention))
         return tables
 
     @property
@@ -113,7 +122,7 @@ def suite_report(folder: Path, name: str, *, resamples: int) -> SuiteReport:
         comparisons = Comparer(results, resamples=resamples).compare_all(_pairs(results))
         baseline = length_baseline(_any_transcripts(results))
     encoder: DnaEncoder = "nucleotide-transformer" if plan.network.endswith("-nt") else "enformer"
-    return SuiteReport(results, baseline, comparisons, encoder)
+    return SuiteReport(results, baseline, comparisons, encoder, attention_over_seeds(results))
 
 
 def _pairs(results: SuiteResults) -> list[tuple[str, str]]:
@@ -157,6 +166,14 @@ def _html_pieces(report: SuiteReport) -> list[str]:
     if report.to_reference:
         caption = "R² gained over the reference in each tissue, same genes and seeds on both sides."
         pieces.append(html_page.embedded(tissue_figure(results, report.to_reference), caption))
+    if report.attention:
+        key = best_of(results, report.attention)
+        label = next(item.label for item in results.suite.configurations if item.key == key)
+        caption = (
+            f"{label}: change of the RNA encoder's share of attention against {report.attention[key].before}, layers"
+            " down, heads across, mean over seeds; * marks changes that are significant in every seed."
+        )
+        pieces.append(html_page.embedded(attention_figure(report.attention[key]), caption))
     for table in tables[1:]:
         pieces.append(f"<details><summary>{escape(table.title)}</summary>\n{_html_table(table)}\n</details>")
     return pieces

@@ -39,5 +39,6 @@ def summary_of(report: SuiteReport) -> dict[str, Any]:
         if report.baseline is None
         else {"r2": report.baseline.r2, "spearman": report.baseline.spearman},
         "ceilings": results.ceilings,
+        "attention": {key: table.to_json() for key, table in report.attention.items()},
         "missing": [{"configuration": trial.configuration, "seed": trial.seed} for trial in results.plan.missing],
     }

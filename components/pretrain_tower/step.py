@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.artifacts import work_folder, write_artifact, write_json
 from components.params import Params
+from components.train_model.network import with_overrides
 from model.config import EnformerConfig, IsoFormerConfig, RotaryConfig
 from model.errors import InputError
 from model.presets import preset
@@ -62,10 +63,9 @@ def network_of(params: Params, tower: str) -> IsoFormerConfig:
         )
     others = {name: None for name in ("dna", "rna", "protein") if name != tower}
     whole = replace(base, window_bp=params.extract.window_bp, **others)  # type: ignore[arg-type]
-    changes = params.model.overrides.get(tower, {})
-    tree = whole.to_dict()
-    tree[tower] = {**tree[tower], **changes}
-    return IsoFormerConfig.from_dict(tree)
+    # Fusion and head are of no concern here; a tower may be overridden by its published name.
+    changes = {name: value for name, value in params.model.overrides.items() if name == tower}
+    return with_overrides(whole, changes)
 
 
 def check(network: IsoFormerConfig, tower: str, objective: str) -> None:

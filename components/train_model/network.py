@@ -15,8 +15,8 @@ from model.presets import encoder, preset
 def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
     """The preset with the dataset's tissues and label statistics, the chosen modalities, and the user's overrides.
 
-    `dataset` is dataset.json. An encoder may be overridden by its published name (`rna: nt-v2-50m`). An unknown
-    override raises `InputError` naming the nearest key.
+    `dataset` is dataset.json. An encoder may be overridden by its published name (`rna: nt-v2-50m`); overrides of an
+    encoder that is not chosen wait until it is. An unknown override raises `InputError` naming the nearest key.
     """
     base = preset(params.model.preset)
     chosen = params.model.modalities
@@ -30,9 +30,15 @@ def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
         output_mean=tuple(float(value) for value in dataset["label_mean"]),
         output_std=tuple(float(value) for value in dataset["label_std"]),
     )
+    return with_overrides(config, params.model.overrides)
+
+
+def with_overrides(config: IsoFormerConfig, overrides: Mapping[str, Any]) -> IsoFormerConfig:
+    """The configuration with a user's overrides; those of an encoder that it lacks are left out."""
     named = {
         name: dataclasses.asdict(encoder(name, value)) if name in MODALITIES and isinstance(value, str) else value
-        for name, value in params.model.overrides.items()
+        for name, value in overrides.items()
+        if name not in MODALITIES or name in config.modalities
     }
     return IsoFormerConfig.from_dict(_merged(config.to_dict(), named))
 

@@ -123,5 +123,6 @@ def test_every_suite_runs_and_is_reported(transcripts: Path, towers: list[str], 
         for suite, index in (("modalities", -1), ("dna-encoder", 0), ("pre-training", -1), ("seeds", 0))
     }
     assert len(base) == 1
-    assert "| **" in text or "R²" in text
+    assert all(f"## {suite_of(name, network='sanity').title}" in text for name in SUITES)
+    assert "RNA encoder's attention" in text
     assert (tmp_path / "report.tex").read_text(encoding="utf-8").count(r"\begin{table}") >= len(SUITES)

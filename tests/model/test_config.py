@@ -64,3 +64,13 @@ def test_an_encoder_is_overridden_by_name() -> None:
     config = build_config(params, {"tissues": ["Brain"], "label_mean": [0.0], "label_std": [1.0]})
     assert config.rna == nucleotide_transformer("50m")
     assert config.fusion.absent == "learned"
+
+
+def test_overrides_of_an_encoder_wait_until_it_is_chosen() -> None:
+    """A suite of modalities takes one set of overrides for all its subsets."""
+    overrides = ["model.overrides={rna: nt-v2-50m, protein: {layers: 3}}", "model.modalities=[dna, protein]"]
+    params = load_params(None, preset="sanity", overrides=overrides)
+    config = build_config(params, {"tissues": ["Brain"], "label_mean": [0.0], "label_std": [1.0]})
+    assert config.modalities == ("dna", "protein")
+    assert config.protein is not None
+    assert config.protein.layers == 3

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from components.artifacts import write_artifact, write_json
+from components.evaluate_model.attention import AttentionTable, AttentionTest
 from components.experiments.comparison import Comparer, holm, two_sided_p
 from components.experiments.published import published_row
 from components.experiments.records import Plan, read_plan, transcripts_for, write_plan
@@ -37,7 +38,9 @@ def params() -> Params:
 def finish(transcripts: Path) -> Callable[..., None]:
     """Writes an evaluation of a planned trial whose predictions are off by noise of a given deviation."""
 
-    def write(place: Path, error: float, seed: int, *, genes: int = GENES) -> None:
+    def write(
+        place: Path, error: float, seed: int, *, genes: int = GENES, attention: dict[str, object] | None = None
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -56,7 +59,8 @@ def finish(transcripts: Path) -> Callable[..., None]:
         ).replace_schema_metadata({"tissues": json.dumps(TISSUES), "simulated": "true"})
         with write_artifact(place, kind="evaluation", inputs={}, config={}) as writer:
             pq.write_table(table, writer.payload / "predictions.parquet")
-            write_json(writer.payload / "metrics.json", {"ceilings": {"dna": 0.3, "dna+rna+protein": 0.9}})
+            metrics = {"ceilings": {"dna": 0.3, "dna+rna+protein": 0.9}, "attention": attention}
+            write_json(writer.payload / "metrics.json", metrics)
 
     return write
 
@@ -135,6 +139,37 @@ def test_a_half_finished_suite_is_reported_with_what_is_missing(
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["modalities"]
     assert len(results["missing"]) == 3
     assert results["simulated"]
+
+
+def test_attention_is_told_over_seeds(
+    params: Params, transcripts: Path, tmp_path: Path, finish: Callable[..., None]
+) -> None:
+    """What is significant in one seed and not in the other is not; shares are averaged over seeds."""
+    todo = planned("targets", params, tmp_path, transcripts)
+    for trial in todo.trials:
+        finish(trial.evaluation, 0.5, trial.seed, attention=_attention(trial.seed))
+    write_report(tmp_path, resamples=200)
+    told = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["targets"]["attention"]
+    tables = {key: AttentionTable.from_json(value) for key, value in told.items()}
+    assert set(tables) == {item.key for item in suite_of("targets", network="sanity").configurations}
+    utr, cds, three = next(iter(tables.values())).tests
+    assert (utr.after, utr.p) == (pytest.approx(0.35), 0.01)
+    assert (cds.after, cds.p) == (pytest.approx(0.35), 0.5)
+    assert np.isnan(three.p)
+    assert "| +25.0 ± 0.0 | -5.0 ± 0.0 | n/a | 1 of 3 |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "significant in every seed" in page
+    assert "the same network untrained" in page
+
+
+def _attention(seed: int) -> dict[str, object]:
+    """One layer and head, a 3'UTR that is never read."""
+    tests = (
+        AttentionTest(0, 0, "5'UTR", 9, 0.1, 0.3 + 0.1 * seed, 0.2, 1.0, 0.01),
+        AttentionTest(0, 0, "CDS", 9, 0.4, 0.4 - 0.1 * seed, 0.8, -1.0, 0.5 if seed else 0.01),
+        AttentionTest(0, 0, "3'UTR", 0, *(float("nan"),) * 5),
+    )
+    return AttentionTable("the same network untrained", 20, tests).to_json()
 
 
 def test_a_folder_without_any_trial_done_is_reported_as_such(params: Params, transcripts: Path, tmp_path: Path) -> None:

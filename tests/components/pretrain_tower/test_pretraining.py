@@ -20,7 +20,7 @@ from components.pretrain_tower.step import network_of, run
 from components.pretrain_tower.track_files import read_track
 from model.errors import InputError
 from model.isoformer import IsoFormer
-from model.presets import preset
+from model.presets import nucleotide_transformer, preset
 from model.pretrained import load_tower
 from model.tokenizers import ESM_CLS, ESM_EOS, ESM_MASK, SIXMER_CLS, SIXMER_MASK, esm_tokens, sixmer_tokens
 
@@ -123,6 +123,11 @@ def test_an_objective_that_the_encoder_cannot_learn_is_refused(proteins: Path, t
         run({"fasta": proteins}, params(), tmp_path / "out", tmp_path / "work", tower="dna")
     nucleotides = params("model.preset=sanity-nt")
     assert network_of(nucleotides, "dna").modalities == ("dna",)
+    named = load_params(None, preset="sanity", overrides=["model.overrides={rna: nt-v2-50m, protein: {layers: 2}}"])
+    assert network_of(named, "rna").rna == nucleotide_transformer("50m")
+    protein = network_of(named, "protein").protein
+    assert protein is not None
+    assert (protein.layers, protein.width) == (2, 16)
 
 
 def test_masks_keep_special_tokens_and_ask_for_the_share() -> None:
