@@ -39,8 +39,9 @@ def test_worker_that_is_killed_is_an_error_not_an_end() -> None:
         yield 1
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(RuntimeError, match="ended with status -9"):
-        list(iterate_forked(make))
+    # Never `iterate_forked`: beside a thread that another test left it would run, and be killed, in this process.
+    with pytest.raises(RuntimeError, match="ended with status -9"), ForkedItems(make) as items:
+        list(items)
     assert not multiprocessing.active_children()
 
 
