@@ -79,10 +79,8 @@ def submit(request: TrainJobRequest, api: TrainerApi, say: Callable[[str], None]
             found="one of others, still running",
             fix=f"Choose another --name, or `kubectl delete trainjob {request.name} -n {request.namespace}`.",
         )
-    for manifest in reversed(manifests):  # of an earlier try
-        kind = KINDS[manifest["kind"]]
-        api.delete(kind, request.name)
-        _wait_until_gone(kind, request.name, api)
+    for manifest in reversed(manifests):
+        _remove_earlier(KINDS[manifest["kind"]], request.name, api)
     created = [api.create(KINDS[manifest["kind"]], manifest) for manifest in manifests][-1]
     if request.runtime is None:
         owner = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob"}
@@ -197,7 +195,19 @@ def _clean_up(request: TrainJobRequest, api: TrainerApi, say: Callable[[str], No
                 time.sleep(RETRY_S)
 
 
-def _wait_until_gone(kind: str, name: str, api: TrainerApi) -> None:
+def _remove_earlier(kind: str, name: str, api: TrainerApi) -> None:
+    """Delete what an earlier try left, and wait until it is gone; raises where it was made by others."""
+    there = api.find(kind, name)
+    if there is None:
+        return
+    if _digest_of(there) is None:
+        raise InputError(
+            where=f"{kind}/{name}",
+            expected="no object of this name, or one that an earlier try made",
+            found="one that was made by others",
+            fix="Choose another --name; an existing TrainingRuntime is used with --runtime.",
+        )
+    api.delete(kind, name)
     deadline = time.monotonic() + DELETION_S
     while api.find(kind, name) is not None:
         if time.monotonic() > deadline:
@@ -206,7 +216,9 @@ def _wait_until_gone(kind: str, name: str, api: TrainerApi) -> None:
 
 
 def _to_standard_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # In one piece: several threads tell lines.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 @contextmanager

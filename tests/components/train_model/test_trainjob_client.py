@@ -132,6 +132,16 @@ def test_an_existing_runtime_is_used_and_never_made_or_deleted(clusters: Any) ->
     assert not any("trainingruntimes" in item for item in cluster.requests)
 
 
+def test_what_others_made_is_never_deleted(clusters: Any) -> None:
+    cluster = clusters("true")
+    theirs = {"metadata": {"name": REQUEST.name}}
+    cluster.create("trainingruntimes", theirs)
+    with pytest.raises(InputError, match="made by others"):
+        run_train_job(REQUEST, cluster.api(), lambda _: None)
+    assert cluster.objects == {("trainingruntimes", REQUEST.name): theirs}
+    assert not any(item.startswith("DELETE") for item in cluster.requests)
+
+
 def start_command(cluster: Cluster, folder: Path, *more: str) -> subprocess.Popen[str]:
     """`isoformer train-job --submit --follow`, with a configuration of kubectl that names the cluster."""
     user: dict[str, Any] = {"name": "me", "user": {}}
