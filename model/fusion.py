@@ -140,7 +140,7 @@ class CrossAttention(nn.Module):
             mean_nHC = (pairs.target.weights(logits, block)[:, None, None] @ logits.softmax(dim=-1))[:, :, 0]
             read.append((mean_nHC @ x_nCD).flatten(1))
         width = self.heads * context.states.shape[1]
-        context_BHD = pairs.to_transcripts(read, context.states.new_zeros(len(target.present), width)).unflatten(
+        context_BHD = pairs.to_transcripts(read, context.states.new_zeros(target.present.shape[0], width)).unflatten(
             1, (self.heads, -1)
         )
         value_HKD = self.value.weight.unflatten(0, (self.heads, -1))
@@ -205,7 +205,7 @@ class CrossAttentionStack(nn.Module):
             if target.of_transcript is not None:
                 target = target.per_transcript()
                 pairs = pairs_of(target, context)
-            mixed_TD = pairs.target.join(mixed, len(target.states)) if mixed else torch.zeros_like(target.states)
+            mixed_TD = pairs.target.join(mixed, target.states.shape[0]) if mixed else torch.zeros_like(target.states)
             target = replace(target, states=target.states + layer.finish(mixed_TD, attended[target.layout.row]))
         return pooled_BD
 
