@@ -19,20 +19,21 @@ class Advance(Protocol):
 
 
 @contextmanager
-def track(total: int | None, description: str, unit: str) -> Iterator[Advance]:
+def track(total: int | None, description: str, unit: str, *, done: int = 0) -> Iterator[Advance]:
     """Yield `advance(n, note)`; a bar on a terminal, else a line every five seconds, both on standard error.
 
-    `total` is the count of `unit` to be done, None where it is not known beforehand. A note is shown beside the rate.
+    `total` is the count of `unit` to be done, None where it is not known beforehand; `done` of them were done before,
+    which says nothing about the rate. A note is shown beside the rate.
     """
     if sys.stderr.isatty():
-        with _bar(total, description, unit) as advance:
+        with _bar(total, description, unit, done) as advance:
             yield advance
     else:
-        yield _log_lines(total, description, unit)
+        yield _log_lines(total, description, unit, done)
 
 
 @contextmanager
-def _bar(total: int | None, description: str, unit: str) -> Iterator[Advance]:
+def _bar(total: int | None, description: str, unit: str, done: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -54,7 +55,7 @@ def _bar(total: int | None, description: str, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total, note="")
+        task = progress.add_task(description, total=total, completed=done, note="")
 
         def advance(n: int = 1, note: str = "", /) -> None:
             progress.update(task, advance=n, note=note)
@@ -62,9 +63,9 @@ def _bar(total: int | None, description: str, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def _log_lines(total: int | None, description: str, unit: str) -> Advance:
+def _log_lines(total: int | None, description: str, unit: str, before: int) -> Advance:
     started = last = time.monotonic()
-    done = 0
+    done = before
 
     def advance(n: int = 1, note: str = "", /) -> None:
         nonlocal done, last
@@ -73,7 +74,7 @@ def _log_lines(total: int | None, description: str, unit: str) -> Advance:
         if now - last < LOG_INTERVAL_S:
             return
         last = now
-        rate = done / (now - started)
+        rate = (done - before) / (now - started)
         of, left = (f" of {total:,}", f", {(total - done) / rate:.0f} s left") if total else ("", "")
         print(
             f"{description}: {done:,}{of} {unit} ({rate:,.1f}/s{left}){', ' if note else ''}{note}",

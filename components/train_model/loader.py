@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ class Loader:
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def steps(
-        self, plans: Sequence[Sequence[np.ndarray]], mask: tuple[float, int, int] | None = None
+        self, plans: Iterable[Sequence[np.ndarray]], mask: tuple[float, int, int] | None = None
     ) -> Iterator[list[MicroBatch]]:
         """The micro-batches of each planned step, the next step's made while the last one's are computed."""
         with ThreadPoolExecutor(1) as pool:

@@ -113,12 +113,15 @@ class Trainer:
         signal.signal(signal.SIGTERM, self._request_stop)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.meter = Meter(peak_flops=matrix_peak(self.device, dtype) * self.ranks)
-        with track(self.total_steps, "train", "steps") if self.rank == 0 else nullcontext(_silent) as advance:
-            advance(self.progress.step)
+        shown = track(self.total_steps, "train", "steps", done=self.progress.step)
+        with shown if self.rank == 0 else nullcontext(_silent) as advance:
             while self.progress.step_in_epoch or not self._finished():
                 self._train_epoch(advance)
-                self._end_epoch()
+                with self.meter.paused():
+                    self._end_epoch()
         self.writer.flush()
+        if self.rank == 0 and self.meter.steps:
+            print(self.meter.summary(self.loader.stalled_s), flush=True)
 
     def _finished(self) -> bool:
         patient = self.progress.epoch - self.progress.best_epoch <= self.recipe.patience_epochs
@@ -133,7 +136,7 @@ class Trainer:
             data.window_key, recipe.batch_transcripts, seed=recipe.seed, epoch=epoch, order=recipe.batch_order
         )
         left = batches[self.progress.step_in_epoch :][: self.total_steps - self.progress.step]
-        plans = [plan_step(rows, data.sizes, recipe.budget, self.ranks)[self.rank] for rows in left]
+        plans = (plan_step(rows, data.sizes, recipe.budget, self.ranks)[self.rank] for rows in left)
         mask = (recipe.token_mask_rate, recipe.seed, epoch) if recipe.token_mask_rate else None
         for rows, step in zip(left, self.loader.steps(plans, mask), strict=True):
             self._step(rows, step)
@@ -204,7 +207,9 @@ class Trainer:
         # Equal parts are close enough for rates, and cost no communication.
         whole = Counts(**{key: value * self.ranks for key, value in vars(own).items()})
         whole.transcripts = len(rows)
-        self.meter.add(whole, len(micro_batches))
+        keys = [self.train_data.window_key[micro.rows] for micro in micro_batches]
+        distinct = len(np.unique(np.concatenate(keys))) if self.model.config.dna is not None else 0
+        self.meter.add(whole, len(micro_batches), distinct * self.ranks)
         if self.trackers:
             values = {"train/mse": loss, "train/gradient_norm": norm}
             values |= {f"speed/{name}": value for name, value in self.meter.figures(self.loader.stalled_s).items()}

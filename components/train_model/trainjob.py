@@ -2,8 +2,8 @@
 
 Each pod runs `isoformer train-model`, which reads from PET_* variables (set by the Trainer) how many machines and
 processes there are and starts torchrun. All share one ReadWriteMany claim: data, work folder with checkpoints, output.
-A pod that is evicted or preempted ends with status 75 and does not count as a failure; bad input (2) ends the job;
-whatever else fails starts the set of pods anew, which goes on from the newest checkpoint.
+A pod that is evicted or preempted ends with status 75 and does not count as a failure; bad input (2) ends the job, at
+once; whatever else fails starts the set of pods anew, which goes on from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ EXIT_BAD_INPUT = 2
 class TrainJobRequest:
     """What differs between jobs; paths are below the claim's mount.
 
-    `image` by tag or digest; `overrides` as of `--set`; `processes_per_node` is the number of GPUs of a machine.
-    `grace_s`: seconds from SIGTERM to SIGKILL, in which the checkpoint is written.
+    `image` by tag or digest; `params` a file of parameters, on top of it `preset` and `overrides` (as of `--set`);
+    `processes_per_node` is the number of GPUs of a machine. `grace_s`: seconds from SIGTERM to SIGKILL, in which the
+    checkpoint is written. `runtime`: an existing TrainingRuntime, which then says claim, restarts and grace; without it
+    the job brings its own.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrainJobRequest:
     transcripts: str = f"{CLAIM_MOUNT}/transcripts"
     out: str = f"{CLAIM_MOUNT}/model"
     work: str = f"{CLAIM_MOUNT}/work"
+    params: str | None = None
     preset: str | None = None
     overrides: tuple[str, ...] = ()
     accelerator: str = "nvidia.com/gpu"
@@ -47,10 +50,11 @@ class TrainJobRequest:
     shared_memory: str = "16Gi"
     max_restarts: int = 10
     grace_s: int = 300
+    runtime: str | None = None
 
 
 def train_job(request: TrainJobRequest) -> list[dict[str, Any]]:
-    """The TrainingRuntime and the TrainJob of a request, as data for YAML.
+    """The TrainingRuntime (if it is the job's own) and the TrainJob of a request, as data for YAML.
 
     Raises `InputError` for a moving image tag, or fewer than one machine or process.
     """
@@ -61,10 +65,11 @@ def train_job(request: TrainJobRequest) -> list[dict[str, Any]]:
     if request.nodes < 1 or request.processes_per_node < 1:
         found = f"{request.nodes} × {request.processes_per_node}"
         raise InputError(where="nodes", expected="at least one machine and process", found=found, fix="Correct it.")
-    return [_runtime(request), _job(request)]
+    return [_job(request)] if request.runtime else [_runtime(request), _job(request)]
 
 
 def _job(request: TrainJobRequest) -> dict[str, Any]:
+    runtime = request.runtime or request.name
     resources = {"cpu": request.cpu, "memory": request.memory}
     if request.accelerator:
         resources[request.accelerator] = str(request.processes_per_node)
@@ -73,7 +78,7 @@ def _job(request: TrainJobRequest) -> dict[str, Any]:
         "kind": "TrainJob",
         "metadata": _metadata(request),
         "spec": {
-            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": request.name},
+            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": runtime},
             "trainer": {
                 "image": request.image,
                 "command": ["isoformer", "train-model"],
@@ -93,12 +98,15 @@ def _job(request: TrainJobRequest) -> dict[str, Any]:
 
 def _arguments(request: TrainJobRequest) -> list[str]:
     arguments = ["--transcripts", request.transcripts, "--out", request.out, "--work", request.work]
-    if request.preset is not None:
-        arguments += ["--preset", request.preset]
+    for flag, value in (("--params", request.params), ("--preset", request.preset)):
+        if value is not None:
+            arguments += [flag, value]
     return arguments + [part for override in request.overrides for part in ("--set", override)]
 
 
 def _runtime(request: TrainJobRequest) -> dict[str, Any]:
+    # Of what a pod failure policy ended, another start would only end the same way.
+    bad_input = {"name": "badInput", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
     return {
         "apiVersion": TRAINER_API,
         "kind": "TrainingRuntime",
@@ -107,7 +115,7 @@ def _runtime(request: TrainJobRequest) -> dict[str, Any]:
             "mlPolicy": {"numNodes": request.nodes, "torch": {}},
             "template": {
                 "spec": {
-                    "failurePolicy": {"maxRestarts": request.max_restarts},
+                    "failurePolicy": {"maxRestarts": request.max_restarts, "rules": [bad_input]},
                     "replicatedJobs": [{"name": NODE, "template": _pods_of_a_node_job(request)}],
                 }
             },

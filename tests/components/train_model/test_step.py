@@ -53,7 +53,11 @@ def test_the_model_artifact_says_what_it_is(model: Path, sanity_params: Params) 
     assert history[-1]["train_mse"] < 1.5
     run_record = json.loads((model / "run.json").read_text())
     # 20 steps of 16, but for the rest of 7 that ends the first epoch of 247.
-    assert run_record["throughput"]["transcripts"] == 19 * 16 + 7
+    throughput = run_record["throughput"]
+    assert throughput["transcripts"] == 19 * 16 + 7
+    assert throughput["encodings_per_distinct_window"] == 1
+    assert 0 <= throughput["padding_share"] <= 0.05
+    assert 0 <= throughput["input_stall_share"] < 1
 
 
 def test_two_gloo_processes_train_the_model_that_one_does(
@@ -81,6 +85,7 @@ def start_worker(folder: Path, transcripts: Path, params: Params) -> subprocess.
         [sys.executable, "-m", "components.train_model.worker", str(folder / "spec.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
 
@@ -115,11 +120,11 @@ def test_a_stopped_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, sanity_params: Params, transcripts: Path) -> None:
-    params = changed(sanity_params, train={"checkpoint_every_steps": 3})
+    params = changed(sanity_params, train={"checkpoint_every_steps": 3}, runtime={"threads": 1})
     folder = tmp_path / "run"
     with start_worker(folder, transcripts, params) as process:
         process.communicate()
-    newest = max((folder / "checkpoints").glob("step-*"))
+    older, newest = sorted((folder / "checkpoints").glob("step-*"))[-2:]
     with (newest / "model.safetensors").open("r+b") as handle:
         handle.seek(-5, os.SEEK_END)
         handle.write(b"\xff")
@@ -127,7 +132,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, sanity_param
     with start_worker(folder, transcripts, params) as process:
         assert process.stdout is not None
         output = process.stdout.read()
-    assert "resuming at optimizer step 1" in output
+    assert f"checkpoint {newest.name} is damaged" in output
+    assert "trying the one before it" in output
+    assert f"resuming at optimizer step {int(older.name.removeprefix('step-'))}," in output
     assert (folder / "result" / "model.safetensors").read_bytes() == first
 
 

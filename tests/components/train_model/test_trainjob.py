@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from components.train_model.trainjob import TrainJobRequest, train_job
 from model.errors import InputError
 
+ROOT = Path(__file__).parents[3]
 REQUEST = TrainJobRequest(
     name="isoformer-train",
     namespace="team",
@@ -62,6 +65,25 @@ def test_the_job_runs_the_step_on_the_claim_and_restarts_safely() -> None:
         for code in rule.get("onExitCodes", {}).get("values", ())
     }
     assert actions == {2: "FailJob", 75: "Ignore"}
+    # Without this rule the set of pods would be started anew ten times to say the same.
+    (rule,) = runtime["spec"]["template"]["spec"]["failurePolicy"]["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+
+
+def test_the_runtime_that_is_deployed_starts_pods_under_the_same_policies() -> None:
+    import yaml
+
+    from components.train_model.trainjob_client import KINDS
+
+    deployed = yaml.safe_load((ROOT / "pipelines" / "deploy" / "pipelines" / "training_runtime.yaml").read_text())
+    runtime, _ = train_job(REQUEST)
+    ours, theirs = (item["spec"]["template"]["spec"] for item in (runtime, deployed))
+    assert ours["failurePolicy"] == theirs["failurePolicy"]
+    for key in ("podFailurePolicy", "backoffLimit"):
+        assert len({str(item["replicatedJobs"][0]["template"]["spec"][key]) for item in (ours, theirs)}) == 1, key
+    (job,) = train_job(replace(REQUEST, runtime=deployed["metadata"]["name"]))
+    assert job["spec"]["runtimeRef"]["name"] == "isoformer-torch"
+    assert job["kind"] in KINDS
 
 
 def test_the_command_of_the_job_is_one_that_the_command_line_has() -> None:

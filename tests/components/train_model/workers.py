@@ -26,7 +26,8 @@ def changed(params: Params, **sections: dict[str, object]) -> Params:
 
 
 def start(folder: Path, transcripts: Path, params: Params, **environment: str) -> subprocess.Popen[str]:
-    """Start the workers that `params` ask for in `folder`."""
+    """Start the workers that `params` ask for in `folder`, one thread each: the tests share their cores."""
+    params = changed(params, runtime={"threads": params.runtime.processes})
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "spec-0.json"
     Spec(payload=transcripts / "payload", params=params, work=folder, inputs={"transcripts": "data"}).write(spec)
