@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import Measured, best_of
+from benchmarks.measuring import best_in_turn, measure
 from benchmarks.wide_table import SAMPLES, WideTable, fabricate
 
 _LIMIT_RATIO, _AIM_RATIO, _LIMIT_MB = 3.0, 2.0, 2_000
@@ -37,9 +37,9 @@ _PANDAS = (
 )
 
 
-def run_python(program: str, table: WideTable, out: Path, times: int) -> Measured:
-    """One side that is a Python program, with its start."""
-    return best_of(times, [sys.executable, "-c", program, str(table.table), str(table.attributes), str(out)])
+def python_command(program: str, table: WideTable, out: Path) -> list[str]:
+    """One side that is a Python program."""
+    return [sys.executable, "-c", program, str(table.table), str(table.attributes), str(out)]
 
 
 def main() -> None:
@@ -55,8 +55,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="isoformer-averaging-") as folder:
         for gigabytes in arguments.gigabytes:
             table = fabricate(Path(folder), gigabytes)
-            zcat = best_of(arguments.times, ["bash", "-c", f"zcat {shlex.quote(str(table.table))} > /dev/null"])
-            ours = run_python(_OURS, table, Path(folder) / "ours.npy", arguments.times)
+            decompress = ["bash", "-c", f"zcat {shlex.quote(str(table.table))} > /dev/null"]
+            average = python_command(_OURS, table, Path(folder) / "ours.npy")
+            zcat, ours = best_in_turn(arguments.times, decompress, average)
             peaks.append(ours.peak_mb)
             ratio = ours.wall_s / zcat.wall_s
             print(f"{table.rows:,} rows, {table.text_bytes / 1e9:.2f} GB of text")
@@ -65,7 +66,7 @@ def main() -> None:
             print(f"  wall ratio {ratio:.2f} (limit {_LIMIT_RATIO}, aim {_AIM_RATIO}), limit {_LIMIT_MB:,} MB")
             holds &= ratio <= _LIMIT_RATIO and ours.peak_mb <= _LIMIT_MB
             if gigabytes <= arguments.pandas_gigabytes:
-                peer = run_python(_PANDAS, table, Path(folder) / "pandas.npy", 1)
+                peer = measure(python_command(_PANDAS, table, Path(folder) / "pandas.npy"))
                 equal = np.allclose(np.load(Path(folder) / "ours.npy"), np.load(Path(folder) / "pandas.npy"), rtol=1e-9)
                 print(f"  pandas  {peer}")
                 print(f"  pandas takes {peer.wall_s / ours.wall_s:.1f} times as long; means equal: {equal}")

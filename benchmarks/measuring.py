@@ -52,9 +52,10 @@ def measure(command: Sequence[str | Path]) -> Measured:
     return Measured(wall, cpu, peak)
 
 
-def best_of(times: int, command: Sequence[str | Path]) -> Measured:
-    """The quickest of several runs: what else the machine does only ever makes one slower."""
-    return min((measure(command) for _ in range(times)), key=lambda found: found.wall_s)
+def best_in_turn(times: int, *commands: Sequence[str | Path]) -> list[Measured]:
+    """The quickest run of each command; they take turns, so that what else the machine does meets all of them."""
+    rounds = [[measure(command) for command in commands] for _ in range(times)]
+    return [min(runs, key=lambda found: found.wall_s) for runs in zip(*rounds, strict=True)]
 
 
 def _resident_mb(root: int) -> float:

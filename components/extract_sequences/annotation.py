@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.allocation import keep_freed_memory
 from components.background import iterate_forked
 from components.extract_sequences.columns import ATTRIBUTES, Rows, split_rows
 from components.extract_sequences.gathering import Gathering
@@ -39,6 +40,7 @@ def read_annotation(path: Path) -> Annotation:
     Raises `InputError` naming file and line for a row without nine columns, without its transcript, with bad numbers,
     and for a transcript that stands twice.
     """
+    keep_freed_memory()
     large = path.is_file() and path.stat().st_size > _LARGE_BYTES
     # Another process reads and sorts the next block while this one gathers the last.
     blocks = iterate_forked(lambda: _read(path)) if large else _read(path)

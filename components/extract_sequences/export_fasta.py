@@ -15,6 +15,8 @@ from model.errors import InputError
 FILES = ("rna.fa", "cds.fa", "protein.fa")
 _LINE = 70
 _ROWS_AT_ONCE = 4096
+# Most records are larger than Python's own buffer, and would be a system call each.
+_BUFFER_BYTES = 1 << 20
 
 
 class Record(NamedTuple):
@@ -65,7 +67,7 @@ def fasta_files(out: Path) -> Iterator[Mapping[str, BinaryIO]]:
     partial = {name: out / f".{name}.partial.{os.getpid()}" for name in FILES}
     handles: dict[str, BinaryIO] = {}
     try:
-        handles |= {name: path.open("w+b") for name, path in partial.items()}
+        handles |= {name: path.open("w+b", buffering=_BUFFER_BYTES) for name, path in partial.items()}
         yield handles
         for name, path in partial.items():
             handles[name].close()

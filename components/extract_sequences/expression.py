@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.allocation import keep_freed_memory
 from components.extract_sequences.expression_table import Rows, Table, open_table, table_error
 from components.extract_sequences.samples import SampleTissues, TissueColumns, tissue_columns
 
@@ -67,6 +68,7 @@ def read_expression(
     Raises `InputError` naming file, line and value for TPM that is no number, negative or not finite, rows whose width
     is not the header's, a count that is not the announced one, a transcript twice, and a sample without tissue.
     """
+    keep_freed_memory()
     table = open_table(path)
     columns = tissue_columns(path, table.samples, attributes, tissues)
     averaging = _Averaging(columns)

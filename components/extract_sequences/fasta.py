@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.allocation import keep_freed_memory
 from components.extract_sequences.streams import read_blocks
 from components.sequences import CODE_N, GenomeWriter
 from model.errors import InputError
@@ -41,6 +42,7 @@ def write_genome(fasta: Path, target: Path) -> GenomeFacts:
     Raises `InputError` naming file and line for a letter that is no nucleotide, a contig without name or bases, a name
     used twice, and text before the first header.
     """
+    keep_freed_memory()
     writer = GenomeWriter(target)
     facts = GenomeFacts()
     lines = 0

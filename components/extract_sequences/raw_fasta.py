@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import copyfileobj
 from typing import BinaryIO, cast
 
+from components.allocation import keep_freed_memory
 from components.background import available_cores, map_forked, started
 from components.extract_sequences.annotation import read_annotation
 from components.extract_sequences.export_fasta import FILES, Record, fasta_files, write_records
@@ -39,6 +40,7 @@ def fasta_of_raw(
     The files are the same whatever the number of `processes` (None = the cores that may be used). A file is there whole
     or not at all. Raises `InputError` for bad input, as extraction does, and for a file that is there already.
     """
+    keep_freed_memory()
     processes = available_cores() if processes is None else processes
     with fasta_files(out) as handles, tempfile.TemporaryDirectory(dir=out, prefix=".partial.") as work:
         codes = Path(work) / "genome.safetensors"
