@@ -8,7 +8,7 @@ from kfp import dsl
 @dsl.component(base_image="isoformer-train", install_kfp_package=False)
 def plan_trials(params: str, suite: str, seeds: int, pretrained: str) -> List[str]:  # noqa: UP006
     """Name the trials of a suite, one text each: what is fanned out over is parameters, never artifacts."""
-    from components.experiments.cluster_steps import trial_names
+    from components.experiments.kubeflow import trial_names
 
     return trial_names(params, suite, seeds, pretrained)
 
@@ -25,7 +25,7 @@ def run_trial(
     work_root: str,
 ) -> None:
     """Train and evaluate one configuration with one seed; a retry goes on from the last checkpoint."""
-    from components.experiments.cluster_steps import train_and_evaluate
+    from components.experiments.kubeflow import train_and_evaluate
 
     train_and_evaluate(transcripts, model, evaluation, trial, params, suite, pretrained, work_root)
 
@@ -43,6 +43,6 @@ def report_experiments(
     pretrained: str,
 ) -> None:
     """Write the tables of a suite beside the published ones."""
-    from components.experiments.cluster_steps import write_pages
+    from components.experiments.kubeflow import write_pages
 
     write_pages(transcripts, evaluations, experiments, report, tables, params, suite, seeds, pretrained)
