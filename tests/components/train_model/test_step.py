@@ -78,14 +78,14 @@ def test_two_gloo_processes_train_the_model_that_one_does(
         assert first["train_mse"] == pytest.approx(second["train_mse"], abs=1e-4)
 
 
-def start_worker(folder: Path, transcripts: Path, params: Params) -> subprocess.Popen[str]:
+def start_worker(folder: Path, transcripts: Path, params: Params, stderr: int | None = None) -> subprocess.Popen[str]:
     folder.mkdir(parents=True, exist_ok=True)
     Spec(payload=transcripts / "payload", params=params, work=folder).write(folder / "spec.json")
     return subprocess.Popen(
         [sys.executable, "-m", "components.train_model.worker", str(folder / "spec.json")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
 
@@ -129,7 +129,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, sanity_param
         handle.seek(-5, os.SEEK_END)
         handle.write(b"\xff")
     first = (folder / "result" / "model.safetensors").read_bytes()
-    with start_worker(folder, transcripts, params) as process:
+    with start_worker(folder, transcripts, params, subprocess.STDOUT) as process:
         assert process.stdout is not None
         output = process.stdout.read()
     assert f"checkpoint {newest.name} is damaged" in output
