@@ -75,7 +75,7 @@ class AttentionTable:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AttentionTable:
         """Read what `to_json` wrote; null is NaN."""
-        tests = [
+        tests: list[dict[str, Any]] = [
             {key: float("nan") if value is None else value for key, value in item.items()} for item in data["tests"]
         ]
         return cls(data["before"], data["transcripts"], tuple(AttentionTest(**item) for item in tests))
