@@ -50,7 +50,7 @@ def test_a_step_has_one_option_per_input(stage: Stage) -> None:
 def test_an_unknown_command_names_the_nearest() -> None:
     done = call("train-modle")
     assert done.returncode == 2
-    assert "Did you mean 'train-model'?" in done.stderr
+    assert "Did you mean 'train-model'" in done.stderr
 
 
 def test_params_show_prints_what_the_steps_will_read() -> None:
