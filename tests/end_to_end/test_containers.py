@@ -28,6 +28,7 @@ LENIENT = {
     "min_spearman": "-1",
     "better_than": "[]",
     "within_gene_above_chance": "false",
+    "tissue_identity": "false",
 }
 SANITY = [
     *("--params", str(ROOT / "params.yaml"), "--preset", "sanity", "--set", "runtime.threads=1"),
