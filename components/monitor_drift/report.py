@@ -40,7 +40,9 @@ def write_report(
     if simulated:
         body.append('<p class="banner">The model was trained on SIMULATED expression.</p>')
     tone = _TONES[verdict]
-    body.append(f'<section class="verdict {tone}"><h2>{escape(verdict)}</h2><p>{_SENTENCES[verdict]}</p></section>')
+    body.append(
+        f'<section class="verdict {tone}"><h2>{escape(verdict.capitalize())}</h2><p>{_SENTENCES[verdict]}</p></section>'
+    )
     if found:
         rows = [("", _row(item, item.name in record["moved"])) for item in found]
         headings = ["figure", "", "transcripts", "PSI", "KS", "p"]
@@ -71,13 +73,17 @@ def _bins(found: Sequence[Comparison]) -> str:
         places = np.arange(len(item.trained_share))
         panel.bar(places - 0.2, item.trained_share, 0.4, color=GREY, label="training")
         panel.bar(places + 0.2, item.asked_share, 0.4, color=BLUE, label="asked")
-        panel.set_xticks(places[:-1] + 0.5, [f"{edge:.3g}" for edge in item.edges], rotation=45, ha="right")
+        panel.set_xticks(places[:-1] + 0.5, [_short(edge) for edge in item.edges], rotation=45, ha="right")
         panel.set_title(_WORDS[item.name], fontsize=10, loc="left")
         plain_axes(panel)
     for panel in panels[len(found) :]:
         panel.set_visible(False)
-    panels[0].legend(frameon=False, fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return embedded(figure, "Share of transcripts in each bin of the training data; numbers are the bins' borders.")
+
+
+def _short(edge: float) -> str:
+    return f"{edge:,.0f}" if abs(edge) >= 100 else f"{edge:.3g}"
 
 
 def _by_tissue(observed: Observed) -> str:

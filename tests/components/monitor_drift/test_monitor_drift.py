@@ -75,7 +75,7 @@ def test_only_what_moved_is_told(tmp_path: Path, shift: float, count: int, verdi
     record = json.loads((payload / "drift.json").read_text())
     assert (record["verdict"], record["moved"], record["transcripts"]) == (verdict, moved, count)
     page = (payload / "report.html").read_text()
-    assert verdict in page
+    assert verdict.capitalize() in page
     assert "SIMULATED" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
