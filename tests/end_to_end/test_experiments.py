@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALLEST = (
     *("train.max_steps=2", "train.max_epochs=1", "runtime.preflight=false", "runtime.trackers=[]"),
-    *("evaluate.contributions=false", "evaluate.resamples=100", "evaluate.rank_resamples=100"),
+    *("evaluate.contributions=false", "evaluate.onnx=false"),
+    *("evaluate.resamples=100", "evaluate.rank_resamples=100"),
     *("evaluate.baselines.boosting_components=1", "evaluate.baselines.boosting_iterations=1"),
     *("evaluate.baselines.kmer_nucleotides=1", "evaluate.baselines.kmer_residues=1"),
 )
