@@ -13,7 +13,8 @@ from pipelines.policy import Cluster
 ROOT = Path(__file__).parents[2]
 SMALLEST = (
     *("train.max_steps=2", "train.max_epochs=1", "runtime.preflight=false", "runtime.trackers=[]", "runtime.threads=1"),
-    *("evaluate.contributions=false", "evaluate.resamples=100", "evaluate.rank_resamples=100"),
+    *("evaluate.contributions=false", "evaluate.onnx=false"),
+    *("evaluate.resamples=100", "evaluate.rank_resamples=100"),
     *("evaluate.baselines.boosting_components=1", "evaluate.baselines.boosting_iterations=1"),
 )
 
