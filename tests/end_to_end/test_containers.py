@@ -37,7 +37,7 @@ SANITY = [
 
 pytestmark = [
     pytest.mark.containers,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not IMAGES, reason="ISOFORMER_IMAGES names no images: run .ci/image"),
 ]
 
