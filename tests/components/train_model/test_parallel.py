@@ -56,7 +56,7 @@ def test_in_float32_the_losses_agree(tmp_path: Path, sanity_params: Params, tran
         histories.append(json.loads((folder / "result" / "history.json").read_text()))
     for first, second in zip(*histories, strict=True):
         for name in ("train_mse", "valid_mse"):
-            # Adam divides by the root of squared gradients: rounding of near-zero ones grows over 20 steps, 1.4e-5 seen.
+            # Adam divides by the root of squared gradients: rounding of near-zero ones grows over 20 steps (1.4e-5).
             assert first[name] == pytest.approx(second[name], rel=5e-5)
 
 
