@@ -12,7 +12,9 @@ It is written beside its place, synced to disk and renamed: it is there whole, o
 from __future__ import annotations
 
 import contextvars
+import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -32,6 +34,10 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 RUN_RECORD = "run.json"
 PAYLOAD = "payload"
+KEY_LENGTH = 16  # of the digest in a work folder's name
+LOCK = ".lock"
+# Open files by which this process holds work folders; closing one, as the system does at its end, lets go.
+_locks: dict[Path, int] = {}
 
 # By which way in a step was started (cli, dvc, kfp): told in run.json alone, so a context and no argument of steps.
 door: contextvars.ContextVar[str] = contextvars.ContextVar("door", default="cli")
@@ -99,15 +105,58 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(dict(config)).encode()).hexdigest()
 
 
-def work_folder(root: Path, step: str, inputs: Mapping[str, Path], config: Mapping[str, Any]) -> Path:
+def work_folder(
+    root: Path, step: str, inputs: Mapping[str, Path], config: Mapping[str, Any], *, exclusive: bool = False
+) -> Path:
     """The folder, made if need be, where a step may leave what a later try of the same work can use.
 
-    Keyed by the digests of inputs and configuration, so that other work never finds it.
+    Keyed by the digests of inputs and configuration, so that other work never finds it. `exclusive`: no other process
+    that asks for it so gets the same folder while this one lives; where two do the same work at once, each has its own.
     """
     key = config_digest({"inputs": {name: digest_of(path) for name, path in inputs.items()}, "config": dict(config)})
-    folder = root / step / key[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    first = (root / step / key[:KEY_LENGTH]).absolute()
+    if not exclusive:
+        first.mkdir(parents=True, exist_ok=True)
+        return first
+    # What an earlier try left comes first, whichever of several it was.
+    tries = sorted(first.parent.glob(f"{first.name}*")) if first.parent.is_dir() else []
+    fresh = (first.with_name(f"{first.name}-{number}" if number > 1 else first.name) for number in itertools.count(1))
+    folder = next(folder for folder in itertools.chain(tries, fresh) if _own(folder))
+    if folder != first:
+        print(f"note: another process does the same work in {first}; this one works in {folder}", file=sys.stderr)
     return folder
+
+
+def _own(folder: Path) -> bool:
+    """Take a folder for the life of this process; False where another process has it."""
+    lock = folder / LOCK
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder in _locks and _is_open(_locks[folder], lock):
+        return True
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    except OSError:
+        pass  # a file system without locks: as if nobody else were there
+    if not _is_open(descriptor, lock):
+        # Its owner finished and removed the folder between the two calls.
+        os.close(descriptor)
+        return _own(folder)
+    if folder in _locks:
+        os.close(_locks[folder])
+    _locks[folder] = descriptor
+    return True
+
+
+def _is_open(descriptor: int, path: Path) -> bool:
+    """Whether the file at `path` is the one that was opened."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from model.errors import InputError
 from pipelines.graphs import build
 from pipelines.policy import Cluster
 
+TRAINS_ONE_MODEL = ("training", "monitoring")
+
 
 def compile_package(out: Path, cluster: Cluster, params_json: str, pipeline: str = "training") -> None:
     """Write the compiled pipeline of that name at `out`, whole or not at all; equal arguments give equal bytes."""
@@ -17,6 +19,8 @@ def compile_package(out: Path, cluster: Cluster, params_json: str, pipeline: str
 
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(where="--out", expected="a name ending in .yaml", found=str(out), fix="Rename it.")
+    if cluster.nodes > 1:
+        _check_machines(cluster, pipeline)
     out.parent.mkdir(parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}.partial.", suffix=".yaml")
     os.close(descriptor)
@@ -26,3 +30,21 @@ def compile_package(out: Path, cluster: Cluster, params_json: str, pipeline: str
         os.replace(partial, out)
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def _check_machines(cluster: Cluster, pipeline: str) -> None:
+    """Training on several machines needs a claim that they share, and a pipeline that trains one model."""
+    if not cluster.work_claim:
+        raise InputError(
+            where="--nodes",
+            expected="--work-claim with it: machines share data and checkpoints on a ReadWriteMany claim",
+            found="none",
+            fix="Name the claim that the TrainingRuntime mounts.",
+        )
+    if pipeline not in TRAINS_ONE_MODEL:
+        raise InputError(
+            where="--nodes",
+            expected=f"one of the pipelines {', '.join(TRAINS_ONE_MODEL)}",
+            found=pipeline,
+            fix="Leave --nodes out: trials of experiments run on one machine each.",
+        )

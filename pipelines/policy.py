@@ -48,6 +48,8 @@ POLICIES: dict[str, StepPolicy] = {
     "extract_sequences": StepPolicy(cpu="4", memory="16Gi", minutes=120, cached=True),
     # Retries go on from the last checkpoint, where the work folder is a claim.
     "train_model": StepPolicy(cpu="8", memory="32Gi", minutes=7 * 24 * 60, retries=5),
+    # Only follows the TrainJob that trains; retries find it by its name.
+    "train_on_machines": StepPolicy(cpu="500m", memory="2Gi", minutes=7 * 24 * 60, retries=5, image="train"),
     "evaluate_model": StepPolicy(cpu="8", memory="32Gi", minutes=12 * 60),
     "package_model": StepPolicy(cpu="2", memory="8Gi", minutes=60),
     # Parts that are done are not predicted again, where the work folder is a claim.
@@ -66,14 +68,18 @@ class Cluster:
     """What differs between clusters: where images come from, the accelerator, the claim that holds the work folder.
 
     `images` is the prefix before `-data:<tag>`; `work_claim` an existing claim, empty for none (checkpoints then die
-    with the pod); `accelerator` a resource name such as nvidia.com/gpu; `retries` beats the policy of every step;
-    `registry_secret` names a secret with the keys of `SECRET_KEYS`, for a registry on S3.
+    with the pod); `accelerator` a resource name such as nvidia.com/gpu, `accelerators` how many of it a machine that
+    trains has; `nodes` above 1 train as a TrainJob, by the TrainingRuntime `runtime` (empty: its own), on the claim;
+    `retries` beats the policy of every step; `registry_secret` names a secret with the keys of `SECRET_KEYS`, for a
+    registry on S3.
     """
 
     images: str = "localhost/isoformer"
     tag: str = "dev"
     accelerator: str = ""
     accelerators: int = 0
+    nodes: int = 1
+    runtime: str = "isoformer-torch"
     work_claim: str = ""
     owner: str = "isoformer"
     retries: int | None = None
@@ -121,7 +127,24 @@ def place(task: dsl.PipelineTask, cluster: Cluster) -> dsl.PipelineTask:
         kubernetes.use_secret_as_env(task, cluster.registry_secret, secret_key_to_env=dict(SECRET_KEYS))
     if step in NEEDS_ACCELERATOR:
         _give_accelerators(task, cluster)
+    if step == "train_on_machines":
+        _describe_machines(task, cluster)
     return task
+
+
+def _describe_machines(task: dsl.PipelineTask, cluster: Cluster) -> None:
+    from components.train_on_machines.step import VARIABLES
+
+    told = {
+        "nodes": cluster.nodes,
+        "processes_per_node": max(cluster.accelerators, 1),
+        "image": cluster.image("train"),
+        "claim": cluster.work_claim,
+        "accelerator": cluster.accelerator if cluster.accelerators else "",
+        "runtime": cluster.runtime,
+    }
+    for name, variable in VARIABLES.items():
+        task.set_env_variable(variable, str(told[name]))
 
 
 def _give_accelerators(task: dsl.PipelineTask, cluster: Cluster) -> None:

@@ -105,7 +105,10 @@ class Remote:
         cron: str,
         service_account: str = "",
     ) -> str:
-        """Run the compiled `package` at each time of `cron` (six fields, seconds first); returns the schedule's id."""
+        """Run the compiled `package` at each time of `cron` (six fields, seconds first); returns the schedule's id.
+
+        It takes the place of an earlier schedule of the same name in the experiment.
+        """
         if len(cron.split()) != 6:
             raise InputError(
                 where="--cron",
@@ -114,8 +117,10 @@ class Remote:
                 fix="For Mondays at 3:00, write '0 0 3 * * 1'.",
             )
         with _quiet(), _told(self._endpoint.host):
+            place = self._experiment(experiment)
+            earlier = [item.recurring_run_id for item in self._schedules(place) if item.display_name == name]
             recurring = self._client.create_recurring_run(
-                self._experiment(experiment),
+                place,
                 name,
                 cron_expression=cron,
                 # A run that takes longer than its period delays the next; missed ones are not made up for.
@@ -125,7 +130,22 @@ class Remote:
                 pipeline_package_path=str(package),
                 service_account=service_account or None,
             )
+            # Only now: a package that is refused leaves the old one at work.
+            for identifier in earlier:
+                self._client.delete_recurring_run(identifier)
+        if earlier:
+            print(f"schedule {name} replaced the one of that name ({', '.join(earlier)})", file=sys.stderr)
         return str(recurring.recurring_run_id)
+
+    def _schedules(self, experiment: str) -> Iterator[Any]:
+        """All schedules of an experiment."""
+        token = ""
+        while True:
+            page = self._client.list_recurring_runs(page_token=token, page_size=100, experiment_id=experiment)
+            yield from page.recurring_runs or ()
+            token = page.next_page_token
+            if not token:
+                return
 
     def state(self, run_id: str) -> RunState:
         """How a run stands."""

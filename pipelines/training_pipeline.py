@@ -39,6 +39,7 @@ def add_training_steps(cluster: Cluster, *, data_uri: Any, registry: Any, params
     from components.extract_sequences.component import extract_sequences
     from components.package_model.component import package_model
     from components.train_model.component import train_model
+    from components.train_on_machines.component import train_on_machines
     from components.validate_data.component import validate_data
 
     settings = {"params": params, "work_root": work_root}
@@ -48,7 +49,8 @@ def add_training_steps(cluster: Cluster, *, data_uri: Any, registry: Any, params
     validation = validated.outputs["validation"]
     extracted = place(extract_sequences(raw=raw.output, validation=validation, **settings), cluster)
     transcripts = extracted.outputs["transcripts"]
-    trained = place(train_model(transcripts=transcripts, **settings), cluster)
+    train = train_model if cluster.nodes == 1 else train_on_machines
+    trained = place(train(transcripts=transcripts, **settings), cluster)
     model = trained.outputs["model"]
     evaluated = place(
         evaluate_model(raw=raw.output, transcripts=transcripts, model=model, registry=registry, **settings), cluster

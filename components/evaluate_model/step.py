@@ -33,7 +33,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     # What the network was before training is compared with; its digests belong to what the result is made of.
     inputs = {**inputs, **initial_weights(subject.model, params.data.weights)}
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
-        folder = work_folder(work, "evaluate_model", inputs, config)
+        folder = work_folder(work, "evaluate_model", inputs, config, exclusive=True)
         found = measure(subject, params, champion=inputs.get("champion"), work=folder)
         evaluation = evaluate(found.measured, params.evaluate)
         found.clock.lap("scores")

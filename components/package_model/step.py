@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.artifacts import (
     AlreadyComplete,
@@ -32,12 +32,15 @@ from components.package_model.bento import (
 )
 from components.package_model.bill_of_materials import bill_of_materials
 from components.package_model.boot import ask, booted
-from components.package_model.golden import golden_entries, golden_items, inputs_of
+from components.package_model.golden import Item, golden_entries, golden_items, inputs_of
 from components.package_model.profile import training_profile
 from components.package_model.promotion import register
 from components.params import Params
 from components.registry import version_name
 from model.errors import InputError
+
+if TYPE_CHECKING:
+    from model.config import IsoFormerConfig
 
 KIND = "bento"
 
@@ -65,7 +68,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     try:
         with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
             # Absolute: BentoML runs in another folder.
-            folder = work_folder(work, "package_model", inputs, config).resolve()
+            folder = work_folder(work, "package_model", inputs, config, exclusive=True).resolve()
             _package(subject, params, writer, folder)
     except AlreadyComplete:
         # A run that ended between writing and registering is completed here.
@@ -118,9 +121,9 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
         {"code": code_digest, "evaluation": subject.evaluation.digest, "config": _digested(params)}
     )
     version = version_name(subject.model.digest, package_digest)
-    parity, entries = _export(subject, params, package)
+    exported = _export(subject, params, package, folder)
     clock.lap("export")
-    about = _about(subject, version, code_digest, parity)
+    about = _about(subject, version, code_digest, exported)
     parts = {file.name: sha256_file(file) for file in sorted(package.iterdir())}
     write_json(package / "bom.json", bill_of_materials(pinned_requirements(REQUIREMENTS), about, parts))
     seal(source, about)
@@ -128,9 +131,9 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     clock.lap("build")
     with booted(bento, home, folder / "server.log") as address:
         clock.lap("boot")
-        difference = ask(address, entries)
+        difference = ask(address, exported.entries)
     clock.lap("ask")
-    _within("HTTP answers", difference, params.package.tolerance)
+    _within("HTTP answers", difference, exported.tolerance)
     shutil.copytree(bento, writer.payload / "bento")
     shutil.copyfile(package / "golden.json", writer.payload / "golden.json")
     record = {
@@ -142,15 +145,26 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
         "onnx_sha256": sha256_file(package / "model.onnx"),
         "dataset_version": subject.dataset["dataset_version"],
         "simulated": subject.dataset["simulated"],
+        "int8": exported.int8,
         "bento": "bento",
         "onnx": f"bento/src/{PACKAGE}/model.onnx",
     }
     write_json(writer.payload / "bento.json", record)
-    writer.run.update(seconds_of=clock.seconds, largest_http_difference=difference, parity=parity)
+    writer.run.update(seconds_of=clock.seconds, largest_http_difference=difference, parity=exported.parity)
 
 
-def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Write model.onnx, config.json and golden.json; returns the parity report and the golden entries."""
+@dataclass(frozen=True)
+class _Exported:
+    """`parity` of the float32 graph, what `int8` weights changed (None: float32 is served), golden `entries`."""
+
+    parity: dict[str, Any]
+    int8: dict[str, Any] | None
+    entries: list[dict[str, Any]]
+    tolerance: float
+
+
+def _export(subject: Subject, params: Params, package: Path, folder: Path) -> _Exported:
+    """Write model.onnx, config.json and golden.json into `package`; `folder` is scratch space."""
     import torch
 
     from model.export import export_onnx, parity_report
@@ -163,18 +177,41 @@ def _export(subject: Subject, params: Params, package: Path) -> tuple[dict[str, 
     entries = golden_entries(items, model)
     # The exporter works in sequence: a second thread would only spin beside it.
     torch.set_num_threads(1)
-    export_onnx(model, package / "model.onnx")
+    limit = params.package.max_int8_difference
+    # A graph with its weights in a file beside it cannot be renamed: it is written where it is to stay.
+    graph = package / "model.onnx" if limit is None else folder / "float32.onnx"
+    export_onnx(model, graph)
     torch.set_num_threads(threads)
-    parity = parity_report(model, package / "model.onnx", inputs_of(items))
+    parity = parity_report(model, graph, inputs_of(items))
     _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
+    int8 = None if limit is None else _quantized(graph, package / "model.onnx", model.config, items, limit)
     shutil.copyfile(subject.model.payload / "config.json", package / "config.json")
     profile = training_profile(subject.transcripts.payload, subject.evaluation.payload, model.config.modalities)
     write_json(package / "profile.json", profile)
     intervals = subject.evaluation.payload / "intervals.json"
     if intervals.is_file():
         shutil.copyfile(intervals, package / "intervals.json")
-    write_json(package / "golden.json", {"tolerance": params.package.tolerance, "entries": entries})
-    return parity, entries
+    # Entries hold the evaluated network's answers either way; int8 is allowed to be as far from them as was asked for.
+    tolerance = params.package.tolerance if limit is None else limit
+    write_json(package / "golden.json", {"tolerance": tolerance, "entries": entries})
+    return _Exported(parity, int8, entries, tolerance)
+
+
+def _quantized(graph: Path, target: Path, config: IsoFormerConfig, items: list[Item], limit: float) -> dict[str, Any]:
+    """Write the graph with int8 weights to `target`; returns what that changes, at most `limit` (log1p TPM)."""
+    from model.quantize import int8_report, quantize_int8
+
+    quantize_int8(graph, target)
+    report = int8_report(graph, target, config, inputs_of(items))
+    difference = report["max_abs_difference_log1p_tpm"]
+    if not difference <= limit:
+        raise InputError(
+            where="package.max_int8_difference",
+            expected=f"answers of int8 weights within {limit:g} log1p TPM of those of float32",
+            found=f"a difference of {difference:.3g}",
+            fix="Raise it if that is good enough, or set it to null and serve float32.",
+        )
+    return report
 
 
 def _within(what: str, difference: float, tolerance: float) -> None:
@@ -185,7 +222,7 @@ def _within(what: str, difference: float, tolerance: float) -> None:
         )
 
 
-def _about(subject: Subject, version: str, code_digest: str, parity: Mapping[str, Any]) -> dict[str, Any]:
+def _about(subject: Subject, version: str, code_digest: str, exported: _Exported) -> dict[str, Any]:
     """What the server tells of its model."""
     scores = subject.metrics["model"]
     return {
@@ -199,7 +236,9 @@ def _about(subject: Subject, version: str, code_digest: str, parity: Mapping[str
         "simulated": subject.dataset["simulated"],
         "metrics": {name: figure for name, figure in scores.items() if name != "per_tissue"},
         "card": (subject.evaluation.payload / "model_card.md").read_text(encoding="utf-8"),
-        "onnx_opset": parity["opset"],
+        "onnx_opset": exported.parity["opset"],
+        "weights": "int8" if exported.int8 else "float32",
+        "int8": exported.int8,
         # Until an evaluation measures its variant effects, the server marks them unvalidated.
         "variant_score": subject.metrics.get("variant_score"),
     }

@@ -46,7 +46,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path, *, to
         "objective": objective,
     }
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
-        folder = work_folder(work, "pretrain_tower", inputs, config)
+        folder = work_folder(work, "pretrain_tower", inputs, config, exclusive=True)
         trainer = _pretrain(inputs, network, tower, params, folder)
         _write(trainer, network, tower, writer.payload)
         write_json(writer.payload / "history.json", trainer.history)

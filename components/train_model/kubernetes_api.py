@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from components.harness import UnavailableError
@@ -15,6 +16,23 @@ JOBS, RUNTIMES = "trainjobs", "trainingruntimes"
 # JobSet, which the Trainer makes of a job, gives its pods this label and the job's name.
 JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 CONNECT_S, READ_S = 10, 60
+
+
+# Where Kubernetes tells a pod which namespace it runs in.
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def own_namespace() -> str:
+    """The namespace of this pod; raises `InputError` outside of one."""
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise InputError(
+            where=str(_NAMESPACE_FILE),
+            expected="a pod with a service account",
+            found=error.strerror or str(error),
+            fix="Run the step in a pod whose token is mounted, or use `isoformer train-job --submit --follow`.",
+        ) from None
 
 
 class TrainerApi:

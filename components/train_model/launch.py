@@ -23,6 +23,11 @@ def node_rank() -> int:
     return int(os.environ.get("PET_NODE_RANK", "0"))
 
 
+def from_trainer() -> bool:
+    """Whether Kubeflow Trainer started this training, on one machine or more."""
+    return "PET_NNODES" in os.environ
+
+
 def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
     """Run the workers to their end in processes of their own, so that every door trains in the same surroundings.
 
@@ -69,10 +74,10 @@ def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
 
 def launch_command(spec: Path, runtime: RuntimeParams) -> list[str]:
     """One process, or torchrun: over the machines that PET_* variables name, or the processes of this one."""
-    if "PET_NNODES" not in os.environ and runtime.processes == 1:
+    if not from_trainer() and runtime.processes == 1:
         return [sys.executable, "-m", WORKER, str(spec)]
     # Unless given here, torchrun reads the number of machines and processes, its rank and its master from PET_*.
-    own = ["--standalone", "--nproc-per-node", str(runtime.processes)] if "PET_NNODES" not in os.environ else []
+    own = ["--standalone", "--nproc-per-node", str(runtime.processes)] if not from_trainer() else []
     restarts = ["--max-restarts", str(runtime.max_restarts)]
     return [sys.executable, "-m", "torch.distributed.run", *own, *restarts, "-m", WORKER, str(spec)]
 

@@ -9,10 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import Artifact, digest_of, open_artifact, work_folder, write_artifact, write_json
+from components.artifacts import (
+    KEY_LENGTH,
+    Artifact,
+    digest_of,
+    open_artifact,
+    work_folder,
+    write_artifact,
+    write_json,
+)
 from components.params import Params
 from components.train_model.identity import differences
-from components.train_model.launch import launch, node_rank
+from components.train_model.launch import from_trainer, launch, node_rank
 from components.train_model.plot import plot_history
 from components.train_model.spec import Spec
 from components.train_model.weight_files import weight_files
@@ -29,13 +37,15 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
     transcripts = open_artifact(inputs["transcripts"], "transcripts")
     inputs = {**inputs, **weight_files(params.data.weights)}
     config = params.config("extract", "model", "train")
+    # Machines of one training share a folder; two trainings of one machine never do.
+    exclusive = not from_trainer()
     if node_rank() != 0:
         # Of several machines one writes the artifact; the others only compute.
         folder = work_folder(work, "train_model", inputs, config)
         launch(_write_spec(transcripts, params, folder, inputs, work), folder, params.runtime)
         return
     with write_artifact(out, kind=KIND, inputs=inputs, config=config) as writer:
-        folder = work_folder(work, "train_model", inputs, config)
+        folder = work_folder(work, "train_model", inputs, config, exclusive=exclusive)
         _mention_unfinished(folder, params)
         spec = _write_spec(transcripts, params, folder, inputs, work)
         if not (folder / "result").is_dir():
@@ -49,7 +59,8 @@ def run_preflight(inputs: Mapping[str, Path], params: Params, work: Path) -> Non
     """Compute the largest batches that the data can produce, and train nothing; raises what training would."""
     transcripts = open_artifact(inputs["transcripts"], "transcripts")
     inputs = {**inputs, **weight_files(params.data.weights)}
-    folder = work_folder(work, "train_model_preflight", inputs, params.config("extract", "model", "train"))
+    config = params.config("extract", "model", "train")
+    folder = work_folder(work, "train_model_preflight", inputs, config, exclusive=True)
     try:
         launch(_write_spec(transcripts, params, folder, inputs, None), folder, params.runtime)
     finally:
@@ -97,7 +108,8 @@ def _mention_unfinished(folder: Path, params: Params) -> None:
         return
     now = params.config("extract", "model", "train")
     for spec in sorted(folder.parent.glob("*/spec-0.json")):
-        if spec.parent != folder and (spec.parent / "checkpoints").is_dir():
+        same_work = spec.parent.name[:KEY_LENGTH] == folder.name[:KEY_LENGTH]
+        if not same_work and (spec.parent / "checkpoints").is_dir():
             before = Spec.read(spec).params.config("extract", "model", "train")
             changed = "; ".join(differences(before, now)) or "other input data or weights"
             print(

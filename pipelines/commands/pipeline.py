@@ -23,7 +23,11 @@ Name = Annotated[str, typer.Option("--pipeline", help="Which pipeline; training 
 Images = Annotated[str, typer.Option("--images", help="Image name up to -data:TAG.")]
 Tag = Annotated[str, typer.Option("--tag", help="Tag of the images; never one that moves.")]
 Accelerator = Annotated[str, typer.Option("--accelerator", help="Resource name, e.g. nvidia.com/gpu.")]
-Accelerators = Annotated[int, typer.Option("--accelerators", min=0, help="How many of it for training.")]
+Accelerators = Annotated[int, typer.Option("--accelerators", min=0, help="How many of it a machine that trains has.")]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Machines that train; several as a TrainJob.")]
+TrainingRuntime = Annotated[
+    str, typer.Option("--training-runtime", help="TrainingRuntime of the TrainJob; '' lets it bring its own.")
+]
 WorkClaim = Annotated[str, typer.Option("--work-claim", help="Claim that keeps checkpoints and notes over retries.")]
 RegistrySecret = Annotated[
     str, typer.Option("--registry-secret", help="Secret with accesskey and secretkey, for a registry on S3.")
@@ -59,6 +63,8 @@ def compile_pipeline(
     tag: Tag = "dev",
     accelerator: Accelerator = "",
     accelerators: Accelerators = 0,
+    nodes: Nodes = 1,
+    training_runtime: TrainingRuntime = "isoformer-torch",
     work_claim: WorkClaim = "",
     registry_secret: RegistrySecret = "",
     owner: Owner = "isoformer",
@@ -76,6 +82,8 @@ def compile_pipeline(
         tag=tag,
         accelerator=accelerator,
         accelerators=accelerators,
+        nodes=nodes,
+        runtime=training_runtime,
         work_claim=work_claim,
         registry_secret=registry_secret,
         owner=owner,

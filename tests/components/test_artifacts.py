@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,3 +148,38 @@ def test_work_folders_differ_by_input_and_configuration(tmp_path: Path, source: 
     assert work_folder(tmp_path, "train", {"source": source}, {"seed": 2}) != first
     source.write_text("other")
     assert work_folder(tmp_path, "train", {"source": source}, {"seed": 1}) != first
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from components.artifacts import work_folder
+print(work_folder(Path(sys.argv[1]), "train", {}, {"seed": 1}, exclusive=True), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_that_do_the_same_work_at_once_get_a_folder_each(tmp_path: Path) -> None:
+    """And one that died lets go of its own: the next try goes on with what it left."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first, second = (subprocess.Popen(command, text=True, **pipes) for _ in range(2))
+    with first, second:
+        assert first.stdout is not None
+        assert second.stdout is not None
+        folders = [Path(process.stdout.readline().strip()) for process in (first, second)]  # type: ignore[union-attr]
+        assert len(set(folders)) == 2
+        for folder in folders:
+            (folder / "checkpoint").touch()
+        third = work_folder(tmp_path, "train", {}, {"seed": 1}, exclusive=True)
+        assert third not in folders
+        assert work_folder(tmp_path, "train", {}, {"seed": 1}, exclusive=True) == third
+        second.kill()
+        second.wait()
+        first.kill()
+        first.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, input="")
+    assert Path(done.stdout.strip()) in folders
+    # A folder that its owner removed is made anew.
+    shutil.rmtree(third)
+    assert (work_folder(tmp_path, "train", {}, {"seed": 1}, exclusive=True) / ".lock").exists()

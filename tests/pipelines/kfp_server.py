@@ -50,6 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self._post)
 
+    def do_DELETE(self) -> None:
+        self._answer(self._delete)
+
     def _answer(self, handle: Any) -> None:
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
         self.server.seen_tokens.append(token)
@@ -76,6 +79,13 @@ class _Handler(BaseHTTPRequestHandler):
             wanted = json.loads(parse_qs(url.query)["filter"][0])["predicates"][0]
             found = self.server.experiments.get(wanted.get("stringValue") or wanted.get("string_value"))
             return 200, {"experiments": [found]} if found else {}
+        if url.path == f"{BASE}/recurringruns":
+            # A page holds two.
+            query = parse_qs(url.query)
+            start = int(query.get("page_token", ["0"])[0] or 0)
+            own = [run for run in self.server.recurring.values() if run["experiment_id"] == query["experiment_id"][0]]
+            more = {"next_page_token": str(start + 2)} if len(own) > start + 2 else {}
+            return 200, {"recurringRuns": own[start : start + 2]} | more
         if match := re.fullmatch(rf"{BASE}/runs/([\w-]+)", url.path):
             run = self.server.runs.get(match[1])
             return (200, self._told(run)) if run else (404, {"code": 5, "message": f"Run {match[1]} not found"})
@@ -98,6 +108,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.recurring[record["recurring_run_id"]] = record
             return 200, record
         return 404, {"code": 5, "message": "Not Found"}
+
+    def _delete(self, url: Any) -> tuple[int, dict[str, Any]]:
+        match = re.fullmatch(rf"{BASE}/recurringruns/([\w-]+)", url.path)
+        if match is None or match[1] not in self.server.recurring:
+            return 404, {"code": 5, "message": "Not Found"}
+        del self.server.recurring[match[1]]
+        return 200, {}
 
     def _told(self, run: dict[str, Any]) -> dict[str, Any]:
         story = self.server.story

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from components.params import load_params
+from model.errors import InputError
 from pipelines.compile import compile_package
 from pipelines.graphs import PIPELINES
 from pipelines.policy import POLICIES, Cluster
@@ -81,7 +83,52 @@ def test_every_task_has_a_policy_and_every_policy_a_task(packages: dict[str, Pat
         # Every task is two pods and about ten seconds of a cluster.
         assert len(steps) <= 7
         everywhere |= steps
-    assert POLICIES.keys() == everywhere
+    # In place of train_model, where several machines train.
+    assert POLICIES.keys() == everywhere | {"train_on_machines"}
+
+
+def test_on_several_machines_the_training_step_follows_a_trainjob(tmp_path: Path) -> None:
+    """Its pod asks for no accelerator; what it is told makes the job that the deployed runtime starts."""
+    from components.train_model.trainjob import train_job
+    from components.train_on_machines.step import request_of
+
+    cluster = replace(CLUSTER, nodes=2, accelerator="nvidia.com/gpu", accelerators=4)
+    path = tmp_path / "training_pipeline.yaml"
+    compile_package(path, cluster, load_params(None, preset="sanity").to_json())
+    spec, platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    executors = spec["deploymentSpec"]["executors"]
+    assert "exec-train-model" not in executors
+    container = executors["exec-train-on-machines"]["container"]
+    assert "accelerator" not in container["resources"]
+    assert container["image"] == "registry.example/isoformer-train:0.1.0"
+    mounts = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train-on-machines"]["pvcMount"]
+    assert mounts[0]["mountPath"] == "/mnt/isoformer"
+
+    request = request_of({item["name"]: item["value"] for item in container["env"]}, "team")
+    (job,) = train_job(request)
+    trainer = job["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
+    assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
+    runtime = yaml.safe_load((ROOT / "pipelines/deploy/pipelines/training_runtime.yaml").read_text(encoding="utf-8"))
+    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
+
+
+def test_several_machines_without_a_claim_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    settings = load_params(None, preset="sanity").to_json()
+    for cluster, pipeline, says in (
+        (Cluster(nodes=2), "training", "--work-claim"),
+        (replace(CLUSTER, nodes=2), "experiments", "one machine each"),
+    ):
+        with pytest.raises(InputError, match=says):
+            compile_package(tmp_path / "package.yaml", cluster, settings, pipeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_is_not_told_its_machines_says_what_sets_them() -> None:
+    from components.train_on_machines.step import request_of
+
+    with pytest.raises(InputError, match=r"ISOFORMER_NODES: expected a number.*--nodes"):
+        request_of({}, "team")
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.pipelines.kfp_server import TOKEN, kubeflow
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "pipelines" / "deploy"
 KUBERNETES = "1.36"
 FILES = sorted(path for path in DEPLOY.rglob("*.yaml") if path.name != "kustomization.yaml")
+FOLDERS = sorted(path.parent for path in DEPLOY.rglob("kustomization.yaml"))
 OVERLAYS = sorted(path.parent for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
 KUBECTL = shutil.which("kubectl") or str(ROOT / ".venv" / "bin" / "kubectl")
 needs_kubectl = pytest.mark.skipif(
@@ -91,18 +96,25 @@ def test_no_manifest_holds_a_secret() -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-def test_each_overlay_renders_to_valid_manifests(overlay: Path) -> None:
-    found = rendered(overlay)
-    kinds = {document["kind"] for document in found}
-    assert {"Namespace", "ServiceAccount", "Role", "PersistentVolumeClaim", "NetworkPolicy", "TrainingRuntime"} <= kinds
-    for document in found:
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_each_folder_renders_to_valid_manifests(folder: Path) -> None:
+    for document in rendered(folder):
         check(document)
         assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "isoformer"
+        assert document["kind"] == "Namespace" or document["metadata"]["namespace"]
 
 
 @needs_kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_each_overlay_holds_what_pipelines_and_endpoint_need(overlay: Path) -> None:
+    kinds = {document["kind"] for document in rendered(overlay)}
+    pipelines = {"Namespace", "ServiceAccount", "Role", "PersistentVolumeClaim", "NetworkPolicy", "TrainingRuntime"}
+    endpoint = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
+    assert pipelines | endpoint <= kinds
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", [*OVERLAYS, DEPLOY / "recurring"], ids=lambda path: path.name)
 def test_what_an_overlay_refers_to_is_in_it(overlay: Path) -> None:
     """Claims, accounts and configurations that pods name exist under that name, in that namespace."""
     found = rendered(overlay)
@@ -120,6 +132,36 @@ def test_what_an_overlay_refers_to_is_in_it(overlay: Path) -> None:
                     assert ("PersistentVolumeClaim", space, claim["claimName"]) in have
                 if config := volume.get("configMap"):
                     assert ("ConfigMap", space, config["name"]) in have
+            for container in (*pod["containers"], *pod.get("initContainers", ())):
+                for source in container.get("envFrom", ()):
+                    assert ("ConfigMap", space, source["configMapRef"]["name"]) in have
+
+
+@pytest.mark.parametrize("name", ["monitoring", "prediction"])
+def test_a_schedule_gives_the_command_line_what_it_asks_for(name: str, tmp_path: Path) -> None:
+    """Both commands of the manifest, with the settings beside it, as Kubernetes would fill them in."""
+    folder = DEPLOY / "recurring"
+    settings = documents((folder / "settings.yaml").read_text())[0]["data"] | {"NAMESPACE": "isoformer"}
+    pod = documents((folder / f"{name}.yaml").read_text())[0]["spec"]["template"]["spec"]
+
+    def filled(container: dict[str, Any]) -> list[str]:
+        program, *arguments = (
+            re.sub(r"\$\((\w+)\)", lambda match: settings[match[1]], argument) for argument in container["args"]
+        )
+        assert program == "isoformer"
+        command = [str(Path(sys.executable).parent / program), *arguments]
+        return [argument.replace("/package", str(tmp_path)) for argument in command]
+
+    subprocess.run(filled(pod["initContainers"][0]), check=True, cwd=tmp_path)
+    with kubeflow() as server:
+        settings["KF_PIPELINES_ENDPOINT"] = server.address
+        environment = {**os.environ, **settings, "KFP_TOKEN": TOKEN}
+        subprocess.run(filled(pod["containers"][0]), check=True, cwd=tmp_path, env=environment)
+        (recurring,) = server.recurring.values()
+    assert recurring["display_name"] == f"isoformer-{name}"
+    assert recurring["runtime_config"]["parameters"]["data_uri"] == settings["DATA_URI"]
+    assert recurring["trigger"]["cron_schedule"]["cron"] == settings[f"{name.upper()}_CRON"]
+    assert recurring["service_account"] == "isoformer-pipeline"
 
 
 def test_a_wrong_field_would_be_found() -> None:

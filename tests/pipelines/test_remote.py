@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,23 @@ def test_a_schedule_runs_one_at_a_time_and_makes_up_for_none(remote: Remote, ser
     assert (recurring["mode"], str(recurring["max_concurrency"]), recurring["no_catchup"]) == ("ENABLE", "1", True)
     with pytest.raises(InputError, match="six fields"):
         remote.schedule(package, cron="0 3 * * 1", **name)  # type: ignore[arg-type]
+
+
+def test_a_schedule_takes_the_place_of_the_one_of_its_name_alone(
+    remote: Remote, server: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def schedule(name: str, cron: str = "0 0 3 * * 1", **arguments: Any) -> str:
+        given = arguments or ARGUMENTS
+        return remote.schedule(package, name=name, experiment="isoformer", arguments=given, cron=cron)
+
+    others = {schedule(name) for name in ("first", "second", "third")}
+    old = schedule("weekly")
+    with pytest.raises(UnavailableError):
+        schedule("weekly", nothing="given")
+    assert server.recurring.keys() == others | {old}
+    new = schedule("weekly", cron="0 0 4 * * 1")
+    assert server.recurring.keys() == others | {new}
+    assert old in capsys.readouterr().err
 
 
 def test_following_tells_each_change_once_and_ends_with_the_run(

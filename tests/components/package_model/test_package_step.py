@@ -20,6 +20,7 @@ from components.package_model.step import run
 from components.registry import Registry
 from components.sections import PackageParams
 from model.errors import InputError
+from model.quantize import onnx_bytes
 
 BLOCKED = ("torch", "kfp", "pandas", "great_expectations", "onnx", "pyarrow", "safetensors", "sklearn", "scipy")
 
@@ -181,3 +182,30 @@ def test_a_bento_that_does_not_become_ready_is_told_with_its_reason(package: Pac
         booted(bento, tmp_path / "home", tmp_path / "log"),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_int8_weights_are_served_where_they_stay_close_enough(package: Packaged, tmp_path: Path) -> None:
+    """The Bento holds the smaller graph, booted and asked like any other, and says what int8 changed."""
+    params = package_params(tmp_path / "registry", "package.max_int8_difference=0.5")
+    run(package.inputs, params, tmp_path / "out", tmp_path / "work")
+    payload = open_artifact(tmp_path / "out", "bento").payload
+    described = json.loads((payload / "bento.json").read_text())
+    sizes = described["int8"]["bytes"]
+    assert onnx_bytes(payload / described["onnx"]) == sizes["int8"] < sizes["float32"]
+    assert 0 < described["int8"]["max_abs_difference_log1p_tpm"] <= 0.5
+    inside = payload / "bento" / "src" / "package"
+    about = json.loads((inside / "about.json").read_text())
+    assert about["weights"] == "int8"
+    assert about["int8"] == described["int8"]
+    assert json.loads((inside / "golden.json").read_text())["tolerance"] == 0.5
+    plain = json.loads((package.out / "payload" / "bento.json").read_text())
+    assert plain["int8"] is None
+    assert plain["version"] != described["version"]
+
+
+@pytest.mark.slow
+def test_int8_weights_that_change_too_much_are_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path, write_inputs(tmp_path), "package.max_int8_difference=1e-9")
+    assert "package.max_int8_difference" in message
+    assert "float32" in message

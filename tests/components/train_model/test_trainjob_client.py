@@ -19,9 +19,10 @@ import pytest
 from components.artifacts import digest_of, open_artifact
 from components.harness import EXIT_STOPPED, StepRefusedError
 from components.params import Params
-from components.train_model import cluster_step, trainjob_client
+from components.train_model import trainjob_client
 from components.train_model.trainjob import TrainJobRequest
 from components.train_model.trainjob_client import run_train_job, submit
+from components.train_on_machines import step as cluster_step
 from model.errors import InputError
 from tests.components.train_model.cluster import Cluster
 
@@ -193,11 +194,11 @@ def test_the_step_on_two_machines_of_a_cluster_writes_the_artifact_of_the_step(
     environment = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", environment)
-        cluster_step.run(*arguments, mount=tmp_path, say=told.append)
+        cluster_step.train(*arguments, mount=tmp_path, say=told.append)
     artifact = open_artifact(out, "model")
     assert artifact.manifest["inputs"] == {"transcripts": digest_of(transcripts)}
     assert json.loads((out / "run.json").read_text())["throughput"]["processes"] == 2
     assert any("epoch 0: train MSE" in line and line.startswith("[machine 0]") for line in told)
     assert list((work / "train_on_machines").iterdir()) == []
     with pytest.raises(InputError, match="expected a path on the claim, below"):
-        cluster_step.run(*arguments, mount=tmp_path / "elsewhere")
+        cluster_step.train(*arguments, mount=tmp_path / "elsewhere")

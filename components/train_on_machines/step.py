@@ -4,12 +4,16 @@ The pod that runs this has mounted the claim that the machines mount, at the sam
 
     train_on_machines/<digest of inputs and parameters>/transcripts   a copy of the input
                                                        /params.json   what every machine reads
+                                                       /work          their checkpoints
                                                        /model         what they write; copied to `out`, then removed
-    train_model/…                                                      their checkpoints
+
+How many machines there are and what they run comes from environment variables, which the pipeline sets: like the number
+of GPUs of a pod it is no parameter, and decides nothing of the result but rounding.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,15 +21,59 @@ from pathlib import Path
 
 from components.artifacts import digest_of, open_artifact, staged, work_folder
 from components.params import Params
-from components.train_model.kubernetes_api import TrainerApi
+from components.train_model.kubernetes_api import TrainerApi, own_namespace
 from components.train_model.step import KIND
 from components.train_model.trainjob import CLAIM_MOUNT, TrainJobRequest
 from components.train_model.trainjob_client import run_train_job
 from components.train_model.weight_files import weight_files
 from model.errors import InputError
 
+JOB_NAME = "isoformer"
+# Set on the step's pod; see `request_of`.
+VARIABLES = {
+    "nodes": "ISOFORMER_NODES",
+    "processes_per_node": "ISOFORMER_PROCESSES_PER_NODE",
+    "image": "ISOFORMER_TRAIN_IMAGE",
+    "claim": "ISOFORMER_WORK_CLAIM",
+    "accelerator": "ISOFORMER_ACCELERATOR",
+    "runtime": "ISOFORMER_TRAINING_RUNTIME",
+}
 
-def run(
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> None:
+    """Train as `components.train_model.step.run` does, on the machines that the environment names."""
+    request = request_of(os.environ, own_namespace())
+    train(inputs, params, out, work, request, TrainerApi.connect(request.namespace))
+
+
+def request_of(environment: Mapping[str, str], namespace: str) -> TrainJobRequest:
+    """The job that the variables of `VARIABLES` describe; raises `InputError` naming one that is missing or wrong.
+
+    Accelerator and runtime may be empty: machines without, and a runtime that the job brings itself.
+    """
+    told = {name: environment.get(variable, "") for name, variable in VARIABLES.items()}
+    for name in ("nodes", "processes_per_node", "image", "claim"):
+        number = name in ("nodes", "processes_per_node")
+        if not (told[name].isdigit() if number else told[name]):
+            raise InputError(
+                where=VARIABLES[name],
+                expected="a number" if number else "a name",
+                found=repr(told[name]),
+                fix="Compile the pipeline with --nodes, which sets it.",
+            )
+    return TrainJobRequest(
+        name=JOB_NAME,
+        namespace=namespace,
+        image=told["image"],
+        claim=told["claim"],
+        nodes=int(told["nodes"]),
+        processes_per_node=int(told["processes_per_node"]),
+        accelerator=told["accelerator"],
+        runtime=told["runtime"] or None,
+    )
+
+
+def train(
     inputs: Mapping[str, Path],
     params: Params,
     out: Path,
@@ -46,7 +94,8 @@ def run(
     for what, path in {"work": work, **weights}.items():
         _on_claim(what, path, mount)
     sources = {"transcripts": transcripts.path, **weights}
-    folder = work_folder(work, "train_on_machines", sources, params.config("extract", "model", "train"))
+    config = params.config("extract", "model", "train")
+    folder = work_folder(work, "train_on_machines", sources, config, exclusive=True)
     if not (folder / "model").exists():
         _copy(transcripts.path, folder / "transcripts", transcripts.digest)
         (folder / "params.json").write_text(params.to_json(), encoding="utf-8")
@@ -57,7 +106,7 @@ def run(
                 name=f"{request.name}-{folder.name}",
                 transcripts=_in_pod(folder / "transcripts", mount),
                 out=_in_pod(folder / "model", mount),
-                work=_in_pod(work, mount),
+                work=_in_pod(folder / "work", mount),
                 params=_in_pod(folder / "params.json", mount),
             ),
             api,
