@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -130,15 +130,18 @@ def _descendants(parent: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def served(service: str, folder: Path, environment: dict[str, str], log: Path) -> Iterator[Running]:
-    """`bentoml serve` of a service on one core while the block runs."""
+def served(
+    service: str, folder: Path, environment: dict[str, str], log: Path, cores: Collection[int] = (SERVER_CORE,)
+) -> Iterator[Running]:
+    """`bentoml serve` of a service on some cores while the block runs; the variables go to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = log.parent / f"home-{log.stem}"
     home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
-    full = {**bentoml_environment(home), "PYTHONPATH": str(folder), **environment}
+    paths = [environment.get("PYTHONPATH", ""), str(folder)]
+    full = {**bentoml_environment(home), **environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     full.pop("PYTHONSAFEPATH")
     with (
         log.open("wb") as output,
@@ -149,7 +152,7 @@ def served(service: str, folder: Path, environment: dict[str, str], log: Path) -
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         ) as process,
     ):
         try:

@@ -250,9 +250,9 @@ class PackageParams(Section):
     `registry`: a folder or an fsspec address; `signing_key`: a private key file, empty = unsigned; both are locations,
     outside the digest. `golden_transcripts`: test transcripts
     whose answers the packaged model must reproduce to `tolerance` (log1p TPM). `max_int8_difference`: serve int8
-    weights, where their answers stay this close instead (log1p TPM); None serves float32. `promote`: "if_better" makes
-    the new version champion where there is none, or where its evaluation found it better than this champion, interval
-    above 0.
+    weights, where their answers stay this close instead (log1p TPM); None serves float32. `torch`: the PyTorch weights
+    go along, for servers with a GPU. `promote`: "if_better" makes the new version champion where there is none, or
+    where its evaluation found it better than this champion, interval above 0.
     """
 
     registry: str = "registry"
@@ -260,6 +260,7 @@ class PackageParams(Section):
     golden_transcripts: int = Field(default=8, ge=1, le=64)
     tolerance: float = Field(default=1e-4, gt=0)
     max_int8_difference: float | None = Field(default=None, gt=0)
+    torch: bool = False
     promote: Literal["if_better", "always", "never"] = "if_better"
 
 

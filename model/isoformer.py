@@ -107,9 +107,12 @@ class IsoFormer(nn.Module):
         self.register_buffer("output_mean", torch.tensor(config.output_mean or (0.0,) * count), persistent=False)
         self.register_buffer("output_std", torch.tensor(config.output_std or (1.0,) * count), persistent=False)
 
-    def forward(self, batch: TorchBatch) -> Tensor:
-        """Standardised log1p expression, (B, tissues)."""
-        states = {name: self._encode(name, batch) for name in self.config.modalities}
+    def forward(self, batch: TorchBatch, dna_states: Tensor | None = None) -> Tensor:
+        """Standardised log1p expression, (B, tissues).
+
+        `dna_states` (W, Q, D): what an Enformer made of these windows before, if they are not to be encoded again.
+        """
+        states = {name: self._encode(name, batch, dna_states) for name in self.config.modalities}
         predicted: Tensor = self.head(self.fusion(states))
         return predicted
 
@@ -130,12 +133,13 @@ class IsoFormer(nn.Module):
 
         return load_model(Path(folder), device)
 
-    def _encode(self, name: str, batch: TorchBatch) -> ModalityStates:
+    def _encode(self, name: str, batch: TorchBatch, dna_states: Tensor | None) -> ModalityStates:
         encoder = self.encoders[name]
         present = batch.present[:, MODALITIES.index(name)]
         if isinstance(encoder, Enformer):
             host = batch.window_of_transcript_host
-            return window_states(encoder(batch.windows), batch.window_of_transcript, present, host)
+            encoded = encoder(batch.windows) if dna_states is None else dna_states
+            return window_states(encoded, batch.window_of_transcript, present, host)
         tokens: TokenInput = getattr(batch, name)
         return ModalityStates(
             states=encoder(tokens.tokens, tokens.layout),

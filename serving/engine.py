@@ -15,8 +15,8 @@ from components.artifacts import sha256_file
 from model.batch import TranscriptInput
 from model.config import IsoFormerConfig
 from model.errors import InputError
-from model.onnx_backend import OnnxBackend
 from model.predictor import Predictor, window_tokens
+from serving.backends import ONNX, open_backend
 from serving.intervals import Intervals
 from serving.normalize import normalize
 from serving.profile import Profile, features_of
@@ -66,14 +66,17 @@ class Engine:
         verify_files(self.package)
         self.about: dict[str, Any] = _read(self.package / "about.json")
         self.config = IsoFormerConfig.from_dict(_read(self.package / "config.json"))
-        self._backend = OnnxBackend(
-            self.package / "model.onnx", self.config, settings.threads, cache_bytes=settings.window_cache_bytes
-        )
+        self._backend, self._memory = open_backend(self.package, self.config, settings)
         self.intervals = self._optional("intervals.json", lambda record: Intervals(record, self.config.tissues))
         self.profile = self._optional("profile.json", Profile)
         # Until `warm_up` measures it, every transcript runs alone: right on any machine.
         self._predictor = Predictor(self._backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
         self.safe_budget_tokens = ALONE
+
+    @property
+    def _is_int8(self) -> bool:
+        # PyTorch computes with the weights that were trained.
+        return self.settings.backend == ONNX and self.about.get("weights") == "int8"
 
     @property
     def budget_tokens(self) -> int:
@@ -94,8 +97,8 @@ class Engine:
 
         `budget_tokens` of a server that runs already, or of an operator, is taken instead of measuring under load.
         """
-        self.safe_budget_tokens = measure_safe_budget(self._run, self.config, self.settings.deadline_s)
-        if self.about.get("weights") == "int8":
+        self.safe_budget_tokens = measure_safe_budget(self._run, self.config, self.settings.deadline_s, self._memory)
+        if self._is_int8:
             # Activations are quantised by batch: an answer would depend on its neighbours.
             self._predictor.budget_tokens = ALONE
         elif self.settings.budget_tokens:
@@ -159,7 +162,7 @@ class Engine:
         expected = np.array([entry["log1p_tpm"] for entry in golden["entries"]], dtype=np.float32)
         found = np.stack([answer.log1p_tpm for answer in self.predict(transcripts)])
         # Of float32 weights `GOLDEN_TOLERANCE`; of int8 weights what the packager allowed them.
-        tolerance = float(golden["tolerance"]) if self.about.get("weights") == "int8" else GOLDEN_TOLERANCE
+        tolerance = float(golden["tolerance"]) if self._is_int8 else GOLDEN_TOLERANCE
         difference = np.abs(found - expected).max(axis=1) if found.shape == expected.shape else np.array([np.inf])
         worst = int(difference.argmax())
         # Written so that NaN fails too.

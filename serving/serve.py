@@ -38,6 +38,7 @@ def main(
     port: int = 3000,
     reference: Path | str | None = None,
     threads: int = 0,
+    backend: str = "onnx",
     public_key: Path | str | None = None,
     signature: Path | str | None = None,
     api_keys: Path | str | None = None,
@@ -48,10 +49,11 @@ def main(
 
     `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
     `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
-    cores but one. `public_key`: serve only what its private half signed; `signature` comes from the registry if not
-    given. `api_keys`: a file of keys, one of which a client must send. `observations`: a folder that what monitoring
-    reads is written to. `follow_s`: ask the registry this often for its champion, and change over to a new one without
-    losing a request; 0 stays with the version that it began with. Raises `InputError`
+    cores but one. `backend`: onnx, on the CPU, or torch, on a GPU, where the package holds its weights. `public_key`:
+    serve only what its private half signed; `signature` comes from the registry if not given. `api_keys`: a file of
+    keys, one of which a client must send. `observations`: a folder that what monitoring reads is written to.
+    `follow_s`: ask the registry this often for its champion, and change over to a new one without losing a request; 0
+    stays with the version that it began with. Raises `InputError`
     where there is nothing to serve or the port is taken.
     """
     if follow_s and (bento is not None or version is not None):
@@ -79,6 +81,7 @@ def main(
             "PYTHONDONTWRITEBYTECODE": "1",
             # One pool of threads, ONNX Runtime's: others would only contend with it.
             "OMP_NUM_THREADS": "1",
+            "ISOFORMER_SERVE_BACKEND": backend,
             "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
         }
         files = {

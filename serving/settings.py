@@ -20,9 +20,10 @@ class Settings:
 
     `package`: folder of the packaged model. `reference`: folder of a transcripts artifact, empty for none.
     `public_key`: PEM file; where given, the package must bear a `signature` (file) by its private half.
-    `api_keys_file`: one key per line; empty: everyone may ask. `threads`: of the numeric engine. `budget_tokens`: of
-    one batch, over all modalities (a DNA window counts `window_bp` / 64); 0: measured at start. `queue_tokens`: what
-    may wait; beyond it requests are answered 429. `deadline_s`: the longest that an answer is waited for.
+    `api_keys_file`: one key per line; empty: everyone may ask. `backend`: onnx (CPU) or torch (GPU). `threads`: of the
+    numeric engine. `budget_tokens`: of one batch, over all modalities (a DNA window counts `window_bp` / 64); 0:
+    measured at start. `queue_tokens`: what may wait; beyond it requests are answered 429. `deadline_s`: the longest
+    that an answer is waited for.
     `window_cache_bytes`: for the states of DNA windows that were encoded before; 0 keeps none. `follow`: a file that
     names the package to serve (`serving.follow`), read every `follow_seconds`.
     `observations_dir`: folder for what monitoring reads, empty for none: lengths, composition and predictions, no
@@ -34,6 +35,7 @@ class Settings:
     public_key: str = ""
     signature: str = ""
     api_keys_file: str = ""
+    backend: str = "onnx"
     threads: int = 1
     max_body_bytes: int = 16_000_000
     max_items: int = 256

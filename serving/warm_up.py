@@ -17,8 +17,8 @@ import numpy as np
 from model.batch import TranscriptInput
 from model.config import IsoFormerConfig
 from model.predictor import BASES_PER_SIXMER, window_tokens
+from serving.backends import Memory
 from serving.logs import LOGGER
-from serving.memory import available_bytes, peak_growth_bytes
 from serving.profile import Profile
 
 # Every transcript alone.
@@ -32,22 +32,26 @@ _LIMIT_S = 10.0
 # Of what memory is free: requests, their queue and the kept states need some too.
 _MEMORY_SHARE = 0.5
 _DEADLINE_SHARE = 0.5
+_HOST = Memory()
 _log = logging.getLogger(LOGGER)
 
 
 def measure_safe_budget(
-    run: Callable[[Sequence[TranscriptInput], int], Any], config: IsoFormerConfig, deadline_s: float
+    run: Callable[[Sequence[TranscriptInput], int], Any],
+    config: IsoFormerConfig,
+    deadline_s: float,
+    memory: Memory = _HOST,
 ) -> int:
-    """The largest budget in tokens whose worst batch is safe: it fits memory, and half the deadline.
+    """The largest budget in tokens whose worst batch is safe: it fits the device's memory, and half the deadline.
 
     The worst batch is the longest transcript that the model reads, as often as the budget allows: attention grows with
     the square of lengths. One such transcript is run and measured, the rest follows, so nothing is risked.
     """
     longest = longest_transcript(config)
     started = time.monotonic()
-    grown = peak_growth_bytes(lambda: run([longest], ALONE))
+    grown = memory.peak_growth_bytes(lambda: run([longest], ALONE))
     seconds = time.monotonic() - started
-    free = available_bytes()
+    free = memory.available_bytes()
     by_memory = math.inf if free is None or not grown else _MEMORY_SHARE * free / grown
     by_time = _DEADLINE_SHARE * deadline_s / max(seconds, 1e-6)
     times = min(by_memory, by_time)

@@ -29,21 +29,25 @@ REQUIREMENTS = (
     *("bentoml", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client", "pyarrow"),
     *("pydantic", "pyopenssl", "starlette"),
 )
+# Besides, where a package holds PyTorch weights for servers with a GPU: all of model/, which is small.
+TORCH_REQUIREMENTS = ("safetensors", "torch")
+TORCH_PATTERN = "model/**/*.py"
+WEIGHTS = "model*.safetensors*"
 _ROOT = Path(__file__).resolve().parents[2]
 # BentoML stamps the moment of the build; an artifact's payload holds no clock.
 _CREATION_TIME = re.compile(r"^creation_time: .*$", re.MULTILINE)
 _EPOCH = "creation_time: 1970-01-01T00:00:00+00:00"
 
 
-def stage_code(source: Path) -> str:
-    """Copy the serving code and its pinned requirements into `source`; returns their digest."""
+def stage_code(source: Path, *, torch: bool = False) -> str:
+    """Copy the serving code, that of the PyTorch network too if asked, and its pins into `source`; returns a digest."""
     files = [f"{folder}/{name}.py" for folder, names in CODE.items() for name in names]
-    for pattern in SERVING_PATTERNS:
+    for pattern in (*SERVING_PATTERNS, *([TORCH_PATTERN] if torch else [])):
         files += [path.relative_to(_ROOT).as_posix() for path in _ROOT.glob(pattern) if path.is_file()]
     for name in sorted(set(files) - set(NOT_SERVED)):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_ROOT / name, source / name)
-    (source / "requirements.txt").write_text("\n".join(pinned_requirements(REQUIREMENTS)) + "\n", encoding="utf-8")
+    (source / "requirements.txt").write_text("\n".join(requirements(torch=torch)) + "\n", encoding="utf-8")
     return config_digest(_digests(source))
 
 
@@ -100,6 +104,11 @@ def bentoml_environment(home: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def requirements(*, torch: bool = False) -> list[str]:
+    """name==version of everything that a Bento needs."""
+    return pinned_requirements((*REQUIREMENTS, *(TORCH_REQUIREMENTS if torch else ())))
 
 
 def pinned_requirements(roots: tuple[str, ...]) -> list[str]:

@@ -24,9 +24,9 @@ from components.artifacts import (
 from components.package_model.bento import (
     NAME,
     PACKAGE,
-    REQUIREMENTS,
+    WEIGHTS,
     build,
-    pinned_requirements,
+    requirements,
     seal,
     stage_code,
 )
@@ -116,7 +116,7 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     package = source / PACKAGE
     package.mkdir(parents=True)
     home.mkdir()
-    code_digest = stage_code(source)
+    code_digest = stage_code(source, torch=params.package.torch)
     package_digest = config_digest(
         {"code": code_digest, "evaluation": subject.evaluation.digest, "config": _digested(params)}
     )
@@ -125,7 +125,7 @@ def _package(subject: Subject, params: Params, writer: ArtifactWriter, folder: P
     clock.lap("export")
     about = _about(subject, version, code_digest, exported)
     parts = {file.name: sha256_file(file) for file in sorted(package.iterdir())}
-    write_json(package / "bom.json", bill_of_materials(pinned_requirements(REQUIREMENTS), about, parts))
+    write_json(package / "bom.json", bill_of_materials(requirements(torch=params.package.torch), about, parts))
     seal(source, about)
     bento = build(source, version, home)
     clock.lap("build")
@@ -186,6 +186,9 @@ def _export(subject: Subject, params: Params, package: Path, folder: Path) -> _E
     _within("ONNX answers", parity["max_abs_difference_log1p_tpm"], params.package.tolerance)
     int8 = None if limit is None else _quantized(graph, package / "model.onnx", model.config, items, limit)
     shutil.copyfile(subject.model.payload / "config.json", package / "config.json")
+    if params.package.torch:
+        for weights in subject.model.payload.glob(WEIGHTS):
+            shutil.copyfile(weights, package / weights.name)
     profile = training_profile(subject.transcripts.payload, subject.evaluation.payload, model.config.modalities)
     write_json(package / "profile.json", profile)
     intervals = subject.evaluation.payload / "intervals.json"

@@ -27,6 +27,9 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 = all cores but one.")] = 0,
+    backend: Annotated[
+        str, typer.Option("--backend", help="onnx (CPU), or torch (GPU) where package.torch=true packaged its weights.")
+    ] = "onnx",
     public_key: Annotated[
         Path | None, typer.Option("--public-key", help="Serve only what the private half of this key signed.")
     ] = None,
@@ -57,6 +60,7 @@ def serve(
         port=port,
         reference=reference,
         threads=threads,
+        backend=backend,
         public_key=public_key,
         signature=signature,
         api_keys=api_keys,

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging_inputs import write_inputs
 
 from components.artifacts import digest_of
+from components.registry import Registry
 from pipelines.stages import stage
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,8 @@ def inputs(
         "extract_sequences": {**raw_inputs, "validation": transcripts.parent / "validation"},
         "train_model": {"transcripts": transcripts},
         "evaluate_model": {"transcripts": transcripts, "model": model},
+        # A model that is not blessed would not be packaged: a made verdict.
+        "package_model": write_inputs(tmp_path_factory.getbasetemp()),
     }
 
 
@@ -47,11 +51,13 @@ def inputs(
         pytest.param("validate_data", marks=pytest.mark.slow),
         pytest.param("train_model", marks=pytest.mark.slow),
         pytest.param("evaluate_model", marks=pytest.mark.slow),
+        pytest.param("package_model", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
 def test_a_killed_step_leaves_nothing_visible_and_runs_again(
-    name: str, inputs: dict[str, dict[str, Path]], tmp_path: Path
+    name: str, inputs: dict[str, dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where packaging registers
     started = time.monotonic()
     whole = tmp_path / "whole" / "out"
     subprocess.run(command(name, whole, tmp_path / "whole-work", inputs[name]), check=True, capture_output=True)
@@ -71,5 +77,7 @@ def test_a_killed_step_leaves_nothing_visible_and_runs_again(
             break
     subprocess.run(command(name, out, work, inputs[name]), check=True, capture_output=True)
     assert digest_of(out) == digest_of(whole)
+    if name == "package_model":
+        assert len(Registry("registry").list()) == 1
     # What the killed runs left hidden is cleared up.
     assert [path.name for path in out.parent.iterdir()] == ["out"]

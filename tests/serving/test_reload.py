@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from packaging_inputs import Packaged
-from running_server import serving
+from running_server import bentoml_process, serving
 from starlette.testclient import TestClient
 
 from components.package_model.bento import seal
@@ -113,6 +114,21 @@ def test_a_server_that_starts_anew_serves_what_the_file_names(package: Packaged,
     told = start(follow=file).get("/v1/model").json()
     assert told["version"] != "named"
     assert "nowhere" in told["refused"]
+
+
+def test_the_readiness_probe_says_what_was_refused_and_stays_ready(package: Packaged, tmp_path: Path) -> None:
+    file = tmp_path / "target.json"
+    write_target(file, Target(str(tmp_path / "nowhere")))
+    (tmp_path / "server").mkdir()
+    bento = package.out / "payload" / "bento"
+    with (
+        bentoml_process(bento, tmp_path / "server", follow=file, threads=1) as (client, _),
+        urllib.request.urlopen(f"{client.url}/readyz", timeout=10) as answer,
+    ):
+        assert answer.status == 200
+        text = answer.read().decode()
+    assert "ready; refused" in text
+    assert "nowhere" in text
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:

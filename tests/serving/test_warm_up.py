@@ -12,7 +12,7 @@ from packaging_inputs import sanity_config
 from starlette.testclient import TestClient
 
 from model.batch import TranscriptInput
-from serving import warm_up
+from serving.backends import Memory
 from serving.memory import available_bytes, peak_growth_bytes
 from serving.warm_up import ALONE, largest_tokens, measure_budget, measure_safe_budget, typical_transcripts
 
@@ -59,7 +59,7 @@ def test_the_measured_budget_is_told_and_a_given_one_is_kept(start: Any) -> None
     assert "isoformer_budget_tokens 777.0" in start(budget_tokens=777).get("/metrics").text
 
 
-def test_the_safe_budget_follows_from_memory_and_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_safe_budget_follows_from_memory_and_deadline() -> None:
     """As many of the longest as fit half the free memory and half the deadline; at the least one alone."""
     config = sanity_config()
     asked: list[int] = []
@@ -72,12 +72,10 @@ def test_the_safe_budget_follows_from_memory_and_deadline(monkeypatch: pytest.Mo
         to_run()
         return 100
 
-    monkeypatch.setattr(warm_up, "peak_growth_bytes", grown)
-    monkeypatch.setattr(warm_up, "available_bytes", lambda: 1_000)
-    assert measure_safe_budget(run, config, deadline_s=1e6) == 5 * largest_tokens(config)
-    assert measure_safe_budget(run, config, deadline_s=0.01) == ALONE
-    monkeypatch.setattr(warm_up, "available_bytes", lambda: 150)
-    assert measure_safe_budget(run, config, deadline_s=1e6) == ALONE
+    roomy, tight = Memory(grown, lambda: 1_000), Memory(grown, lambda: 150)
+    assert measure_safe_budget(run, config, 1e6, roomy) == 5 * largest_tokens(config)
+    assert measure_safe_budget(run, config, 0.01, roomy) == ALONE
+    assert measure_safe_budget(run, config, 1e6, tight) == ALONE
     assert config.rna is not None
     assert set(asked) == {6 * config.rna.max_tokens}
 

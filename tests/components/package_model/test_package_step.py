@@ -96,6 +96,32 @@ assert not [name for name in sys.modules if name.partition(".")[0] in {BLOCKED!r
     assert done.returncode == 0, done.stderr
 
 
+def test_the_network_imports_where_its_code_is_packaged_too(tmp_path: Path) -> None:
+    stage_code(tmp_path, torch=True)
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import model.torch_backend, model.weights
+assert model.__path__[0].startswith({str(tmp_path)!r})
+assert not [name for name in ("kfp", "pandas", "transformers", "onnx") if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pins = (tmp_path / "requirements.txt").read_text()
+    assert "\ntorch==2." in pins
+    assert "+" not in pins
+
+
+@pytest.mark.slow
+def test_pytorch_weights_go_along_where_asked_for(package: Packaged, tmp_path: Path) -> None:
+    params = package_params(tmp_path / "registry", "package.torch=true")
+    run(package.inputs, params, tmp_path / "out", tmp_path / "work")
+    inside = tmp_path / "out" / "payload" / "bento" / "src" / "package"
+    weights = package.inputs["model"] / "payload" / "model.safetensors"
+    assert (inside / "model.safetensors").read_bytes() == weights.read_bytes()
+    assert not list(package.source.glob("package/*.safetensors"))
+
+
 def test_equal_code_gives_an_equal_digest(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert stage_code(first) == stage_code(second)
