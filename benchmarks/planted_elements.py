@@ -5,7 +5,7 @@ N transcripts, L positions of one sequence, T tissues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,7 @@ COLUMNS = (
     *("contig", "strand", "window_start", "window_end", "exon_starts", "exon_ends", "rna", "cds_start", "cds_end"),
     *("cds_phase", "protein", "split", "gene_id"),
 )
-_BASE_AFTER = np.array([3, 2, 1, 0, 4], dtype=np.uint8)  # A↔T, C↔G: a change in every frame and strand
-_RNA_AFTER = str.maketrans("ACGTUN", "TGCAAN")
-_OTHER_RESIDUE = {"W": "D"}  # every other residue becomes tryptophan, which is in no element
+_ALPHABETS: dict[str, Sequence[Any]] = {"dna": (0, 1, 2, 3), "rna": "ACGT", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +63,18 @@ def aurocs(model: Path, transcripts: Path, truth_motifs: Path) -> dict[str, Foun
 
 
 def changes(predictor: Predictor, inputs: TranscriptInput, modality: str) -> np.ndarray:
-    """Mean absolute change over tissues, log1p TPM, when one position of one sequence is changed: float64 (L,)."""
-    make: dict[str, Callable[[int], TranscriptInput]] = {
-        "dna": lambda at: replace(inputs, dna=_with_code(inputs.dna, at)),
-        "rna": lambda at: replace(inputs, rna=_with_letter(inputs.rna, at, inputs.rna[at].translate(_RNA_AFTER))),
-        "protein": lambda at: replace(
-            inputs, protein=_with_letter(inputs.protein, at, _OTHER_RESIDUE.get(inputs.protein[at], "W"))
-        ),
-    }
-    length = len(getattr(inputs, modality))
-    predicted = predictor.predict([inputs, *(make[modality](at) for at in range(length))]).log1p_tpm
-    return np.abs(predicted[1:].astype(np.float64) - predicted[0]).mean(axis=1)
+    """In-silico mutagenesis: float64 (L,), log1p TPM. Of each position, the mean absolute change over tissues and over
+    everything else that could stand there."""
+    sequence = getattr(inputs, modality)
+    base = predictor.predict([inputs]).log1p_tpm[0].astype(np.float64)
+    totals, counts = np.zeros(len(sequence)), np.zeros(len(sequence))
+    for letter in _ALPHABETS[modality]:
+        places = [at for at in range(len(sequence)) if sequence[at] != letter]
+        changed = [replace(inputs, **{modality: _with(sequence, at, letter)}) for at in places]
+        predicted = predictor.predict(changed).log1p_tpm
+        totals[places] += np.abs(predicted - base).mean(axis=1)
+        counts[places] += 1
+    return totals / np.maximum(counts, 1)
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -96,14 +95,13 @@ def _per_base(received_LHT: Any, rna: str, max_tokens: int) -> np.ndarray:
     return np.concatenate([np.zeros(len(rna) - kept), bases])
 
 
-def _with_code(codes: np.ndarray, at: int) -> np.ndarray:
-    changed = codes.copy()
-    changed[at] = _BASE_AFTER[codes[at]]
+def _with(sequence: Any, at: int, letter: Any) -> Any:
+    """The sequence, letters or codes, with another letter at one place."""
+    if isinstance(sequence, str):
+        return sequence[:at] + letter + sequence[at + 1 :]
+    changed = sequence.copy()
+    changed[at] = letter
     return changed
-
-
-def _with_letter(text: str, at: int, letter: str) -> str:
-    return text[:at] + letter + text[at + 1 :]
 
 
 def _elements(truth_motifs: Path) -> dict[tuple[str, str], list[tuple[int, int]]]:
