@@ -12,6 +12,7 @@ TARGET ?=
 CONTAINER ?= podman
 BASE ?=
 IMAGES ?= localhost/isoformer
+TARGETS ?= data train package serve
 TAG ?= $(shell git rev-parse --short=12 HEAD 2> /dev/null || echo worktree)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # More options of the build, e.g. --volume for certificates.
@@ -44,7 +45,7 @@ repro: install
 # SOURCE_DATE_EPOCH).
 images: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
 images:
-	for target in data train package serve; do \
+	for target in $(TARGETS); do \
 	  $(CONTAINER) build $(if $(filter podman buildah,$(notdir $(CONTAINER))),--timestamp $$SOURCE_DATE_EPOCH) \
 	    --target $$target $(if $(BASE),--build-arg BASE="$(BASE)") --build-arg TORCH="$(TORCH)" \
 	    --build-arg REVISION="$(TAG)" --build-arg VERSION="$(VERSION)" $(BUILD_OPTIONS) \

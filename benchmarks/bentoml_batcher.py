@@ -14,6 +14,7 @@ from model.onnx_backend import OnnxBackend
 from model.tokenizers import dna_codes
 
 MAX_BATCH_ENV = "PEER_MAX_BATCH"
+_BATCH = int(os.environ.get(MAX_BATCH_ENV, "16"))
 
 
 @bentoml.service(name="peer", workers=1, traffic={"timeout": 60, "max_concurrency": 100_000})
@@ -25,9 +26,10 @@ class Peer:
         self.config = IsoFormerConfig.from_dict(json.loads((package / "config.json").read_text()))
         self.backend = OnnxBackend(package / "model.onnx", self.config, threads=1)
 
+    # BentoML's batcher takes no size of 1: not to merge is to do without it.
     @bentoml.api(
-        batchable=True,
-        max_batch_size=int(os.environ.get(MAX_BATCH_ENV, "16")),
+        batchable=_BATCH > 1,
+        max_batch_size=max(_BATCH, 2),
         max_latency_ms=int(os.environ.get("PEER_MAX_LATENCY_MS", "60000")),
     )
     def predict(self, items: list[dict[str, str]]) -> list[list[float]]:

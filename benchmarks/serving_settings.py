@@ -1,6 +1,6 @@
 """Claim: the service's thread count (all cores but one) and settings of Python's collector are the better choices.
 
-    python -m benchmarks.serving_settings [--annotation demo.gtf.gz] [--rate 20] [--seconds 10] [--rounds 3]
+    python -m benchmarks.serving_settings [--annotation demo.gtf.gz] [--rate 4] [--seconds 10] [--rounds 3]
 
 The same network and requests as `serving_load`, at one load; the server may use every core and shares them with the
 generator, as a pod shares them with its own HTTP work. Ways take turns, round by round, each in a server of its own.
@@ -33,7 +33,7 @@ def main() -> None:
     """Print a row per way: the medians of its rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
-    parser.add_argument("--rate", type=float, default=20.0, help="requests/s, below the capacity of one core")
+    parser.add_argument("--rate", type=float, default=4.0, help="requests/s, below the capacity of one core")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

@@ -85,7 +85,11 @@ class TokenBudgetQueue(Generic[Answer]):
         self._worker.shutdown()
 
     async def submit(self, transcripts: Sequence[TranscriptInput], tokens: Sequence[int]) -> list[Answer]:
-        """Answers of the transcripts, in their order.
+        """Answers of the transcripts, in their order; see `enqueue`."""
+        return await self.enqueue(transcripts, tokens)
+
+    def enqueue(self, transcripts: Sequence[TranscriptInput], tokens: Sequence[int]) -> asyncio.Future[list[Answer]]:
+        """The answers of the transcripts to come, in their order.
 
         Raises `OverloadedError` where the queue is full, `StoppingError` during shutdown. Cancelling drops what waits.
         """
@@ -101,7 +105,7 @@ class TokenBudgetQueue(Generic[Answer]):
             self._waiting.append(_Waiting(transcript, cost, futures[-1]))
         self._waiting_tokens += total
         self._wake.set()
-        return list(await asyncio.gather(*futures))
+        return asyncio.gather(*futures)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -114,15 +118,12 @@ class TokenBudgetQueue(Generic[Answer]):
                 await self._wake.wait()
                 continue
             started = time.perf_counter()
-            answers = await loop.run_in_executor(self._worker, self._run_batch, batch)
+            await loop.run_in_executor(self._worker, self._run_and_settle, batch, loop)
             self._account(batch, time.perf_counter() - started)
-            for item, answer in zip(batch, answers, strict=True):
-                if item.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    item.answer.set_exception(answer)
-                else:
-                    item.answer.set_result(answer)
+
+    def _run_and_settle(self, batch: list[_Waiting[Answer]], loop: asyncio.AbstractEventLoop) -> None:
+        # From here straight to the futures: who waits for them need not wait for `_serve` to wake up first.
+        loop.call_soon_threadsafe(_settle, batch, self._run_batch(batch))
 
     def _next_batch(self) -> list[_Waiting[Answer]]:
         """The oldest transcripts that fit the budget, at least one; work of vanished clients is dropped."""
@@ -157,3 +158,13 @@ class TokenBudgetQueue(Generic[Answer]):
     def _retry_after_s(self) -> int:
         seconds = self._waiting_tokens / self._tokens_per_s if self._tokens_per_s else 1.0
         return min(max(math.ceil(seconds), 1), _MAX_RETRY_AFTER_S)
+
+
+def _settle(batch: list[_Waiting[Answer]], answers: list[Answer | Exception]) -> None:
+    for item, answer in zip(batch, answers, strict=True):
+        if item.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            item.answer.set_exception(answer)
+        else:
+            item.answer.set_result(answer)

@@ -41,7 +41,8 @@ async def read_request(request: Request, settings: Settings, schema: type[Body])
 
 async def _read_body(request: Request, deadline_s: float) -> bytes:
     try:
-        return await asyncio.wait_for(request.body(), deadline_s)
+        async with asyncio.timeout(deadline_s):
+            return await request.body()
     except TimeoutError:
         raise RefusalError(408, f"the body did not arrive within {deadline_s:g} s") from None
     except ClientDisconnect:
@@ -130,21 +131,21 @@ async def await_answers(
     if not prepared:
         return []
     deadline_s = server.settings.deadline_s
-    work = asyncio.ensure_future(
-        loaded.queue.submit([item.transcript for item in prepared], [item.tokens for item in prepared])
-    )
-    gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({work, gone}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+        work = loaded.queue.enqueue([item.transcript for item in prepared], [item.tokens for item in prepared])
+    except OverloadedError as error:
+        raise RefusalError(429, "the queue is full", retry_after_s=error.retry_after_s) from None
+    except StoppingError:
+        raise RefusalError(503, "the server is stopping", retry_after_s=5) from None
+    gone = asyncio.ensure_future(_disconnected(request))
+    either: set[asyncio.Future[Any]] = {work, gone}
+    try:
+        await asyncio.wait(either, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
         if gone.done():
             raise RefusalError(CLIENT_CLOSED_REQUEST, "the client went away")
         raise RefusalError(504, f"no answer within {deadline_s:g} s", retry_after_s=5)
-    except OverloadedError as error:
-        raise RefusalError(429, "the queue is full", retry_after_s=error.retry_after_s) from None
-    except StoppingError:
-        raise RefusalError(503, "the server is stopping", retry_after_s=5) from None
     finally:
         server.metrics.queue_tokens.set(loaded.queue.waiting_tokens)
         work.cancel()

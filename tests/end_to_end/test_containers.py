@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging_inputs import packaged
 
 from components.artifacts import open_artifact
+from components.package_model.bento import bentoml_environment
+from components.package_model.boot import ask
+from serving.client import Client
 
 ROOT = Path(__file__).parents[2]
 ISOFORMER = str(Path(sys.executable).parent / "isoformer")
 IMAGES = os.environ.get("ISOFORMER_IMAGES", "")
 PREFIX, _, TAG = IMAGES.rpartition(":")
+# podman's settings under which a build finds a base and a package index.
+BENTO_CONFIGURATION = os.environ.get("ISOFORMER_BENTO_CONFIGURATION", "")
 # A model of 20 steps is blessed here, so that packaging runs too; what it predicts is not the point.
 LENIENT = {
     "min_test_genes": "1",
@@ -124,6 +132,7 @@ def test_an_image_says_what_it_is_and_what_is_in_it(engine: Any, name: str) -> N
     [
         ("data", "components.extract_sequences.step"),
         ("train", "components.evaluate_model.step"),
+        ("train", "components.train_on_machines.step"),
         ("package", "components.package_model.step"),
         ("serve", "serving.service"),
     ],
@@ -132,6 +141,50 @@ def test_an_image_holds_what_its_steps_import(engine: Any, name: str, module: st
     image = engine.images.get(f"{PREFIX}-{name}:{TAG}")
     inside(engine, image, "python", "-c", f"import {module}")
     inside(engine, image, "isoformer", "--help")
+
+
+def test_the_data_image_compiles_what_schedules_submit(engine: Any) -> None:
+    """As the Jobs of pipelines/deploy/recurring do."""
+    image = engine.images.get(f"{PREFIX}-data:{TAG}")
+    command = ["isoformer", "pipeline", "compile", "--pipeline=monitoring", "--out=/tmp/pipeline.yaml"]
+    assert "wrote" in inside(engine, image, *command, "--work-claim=isoformer-work")
+
+
+@pytest.mark.skipif(not BENTO_CONFIGURATION, reason="ISOFORMER_BENTO_CONFIGURATION is not set: run .ci/image")
+def test_bentoml_makes_an_image_of_a_packaged_model_that_runs_locked_down(
+    tmp_path_factory: Any, tmp_path: Path
+) -> None:
+    """`bentoml containerize`, then the golden questions: an ordinary user, read-only root, no capabilities."""
+    made = packaged(tmp_path_factory.getbasetemp())
+    bento = made.out / "payload" / "bento"
+    version = json.loads((made.out / "payload" / "bento.json").read_text())["version"]
+    store = tmp_path / "bentoml"
+    shutil.copytree(bento, store / "bentos" / "isoformer" / version)
+    (store / "bentos" / "isoformer" / "latest").write_text(version, encoding="ascii")
+    environment = {**bentoml_environment(store), "CONTAINERS_CONF": BENTO_CONFIGURATION}
+    image = f"localhost/isoformer-bento:{version}"
+    command = ["-m", "bentoml", "containerize", f"isoformer:{version}", "--backend", "podman", "-t", image]
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    name = f"isoformer-bento-{os.getpid()}"
+    locked = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+    settings = [f"BENTOML_PORT={port}", "BENTOML_HOST=127.0.0.1", "BENTOML_HOME=/tmp/bentoml"]
+    variables = [part for setting in settings for part in ("--env", setting)]
+    run = ["podman", "run", "--detach", "--name", name, "--network", "host", *locked, *variables, image]
+    try:
+        subprocess.run(run, check=True, capture_output=True)
+        client = Client(f"http://127.0.0.1:{port}")
+        client.wait_ready(120)
+        entries = json.loads((bento / "src" / "package" / "golden.json").read_text())["entries"]
+        assert ask(client.url, entries) <= 1e-4
+        user = subprocess.run(["podman", "exec", name, "id", "-u"], capture_output=True, text=True, check=True)
+        assert int(user.stdout) > 0
+    finally:
+        subprocess.run(["podman", "rm", "--force", name], capture_output=True, check=False)
+        subprocess.run(["podman", "rmi", "--force", image], capture_output=True, check=False)
 
 
 def inside(engine: Any, image: Any, *command: str) -> str:
