@@ -11,22 +11,29 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging_inputs import packaged
+import yaml
+from packaging_inputs import package_params, packaged
 
 from components.artifacts import open_artifact
 from components.package_model.bento import bentoml_environment
 from components.package_model.boot import ask
-from serving.client import Client
+from components.package_model.signing import create_keys
+from components.package_model.step import run as package_model
+from serving.client import Client, ServiceError
 
 ROOT = Path(__file__).parents[2]
 ISOFORMER = str(Path(sys.executable).parent / "isoformer")
 IMAGES = os.environ.get("ISOFORMER_IMAGES", "")
 PREFIX, _, TAG = IMAGES.rpartition(":")
+API_KEY = "of-this-test-alone"
 # podman's settings under which a build finds a base and a package index.
 BENTO_CONFIGURATION = os.environ.get("ISOFORMER_BENTO_CONFIGURATION", "")
 # A model of 20 steps is blessed here, so that packaging runs too; what it predicts is not the point.
@@ -185,6 +192,70 @@ def test_bentoml_makes_an_image_of_a_packaged_model_that_runs_locked_down(
     finally:
         subprocess.run(["podman", "rm", "--force", name], capture_output=True, check=False)
         subprocess.run(["podman", "rmi", "--force", image], capture_output=True, check=False)
+
+
+def test_podman_plays_the_deployment(tmp_path_factory: Any) -> None:
+    """`podman kube play` of the serving manifest: a signed version from a registry, both secrets, a read-only root."""
+    # A folder that the image's user may read; pytest's own are private.
+    with tempfile.TemporaryDirectory(prefix="isoformer-played-") as name:
+        folder = Path(name)
+        private, public = create_keys(folder / "keys")
+        inputs = packaged(tmp_path_factory.getbasetemp()).inputs
+        params = package_params(folder / "registry", f"package.signing_key={private}")
+        package_model(inputs, params, folder / "bento", folder / "work")
+        subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        manifest = folder / "deployment.yaml"
+        manifest.write_text(yaml.safe_dump_all(playable(folder / "registry", public, port)), encoding="utf-8")
+        try:
+            played = ["podman", "kube", "play", "--network", "host", str(manifest)]
+            done = subprocess.run(played, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            client = Client(f"http://127.0.0.1:{port}")
+            client.wait_ready(120)
+            items = [{"rna": "ACGTACGTAA", "protein": "MKV"}]
+            with pytest.raises(ServiceError, match="API key"):
+                client.predict(items)
+            request = urllib.request.Request(
+                f"{client.url}/v1/predict",
+                data=json.dumps({"items": items}).encode(),
+                headers={"content-type": "application/json", "authorization": f"Bearer {API_KEY}"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert len(json.load(answer)["items"]) == 1
+        finally:
+            subprocess.run(["podman", "kube", "down", str(manifest)], capture_output=True, check=False)
+
+
+def playable(registry: Path, public_key: Path, port: int) -> list[dict[str, Any]]:
+    """The deployment as it is, but for what one machine has not: an object store, several nodes, a registry of images.
+
+    Podman asks probes with curl, which the image does not hold; the test asks in their place.
+    """
+    path = ROOT / "pipelines" / "deploy" / "serving" / "deployment.yaml"
+    deployment = yaml.safe_load(path.read_text(encoding="utf-8"))
+    deployment["spec"]["replicas"] = 1
+    pod = deployment["spec"]["template"]["spec"]
+    del pod["topologySpreadConstraints"]
+    (container,) = pod["containers"]
+    for what in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
+        del container[what]
+    container["image"] = f"{PREFIX}-serve:{TAG}"
+    changed = {"--registry=s3://models/isoformer": "--registry=/registry", "--port=3000": f"--port={port}"}
+    assert changed.keys() <= set(container["args"])
+    container["args"] = [changed.get(argument, argument) for argument in container["args"]]
+    container["volumeMounts"].append({"name": "registry", "mountPath": "/registry", "readOnly": True})
+    pod["volumes"].append({"name": "registry", "hostPath": {"path": str(registry), "type": "Directory"}})
+
+    def secret(name: str, **values: str) -> dict[str, Any]:
+        data = {key.replace("_", "-"): b64encode(value.encode()).decode() for key, value in values.items()}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+
+    keys = secret("isoformer-keys", api_keys=f"{API_KEY}\n")
+    keys["data"]["public.pem"] = b64encode(public_key.read_bytes()).decode()
+    return [secret("isoformer-registry", accesskey="unused", secretkey="unused"), keys, deployment]
 
 
 def inside(engine: Any, image: Any, *command: str) -> str:
