@@ -6,6 +6,7 @@ BentoML runs it in processes of their own; this one waits, passes signals on, an
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -49,7 +50,7 @@ def main(
 
     `bento`: a bento artifact or a Bento's folder; without it, `version` of `registry`, the champion by default.
     `reference`: a transcripts artifact, so that clients may send ids. `threads` of the numeric engine, 0 for all
-    cores but one. `backend`: onnx, on the CPU, or torch, on a GPU, where the package holds its weights. `public_key`:
+    cores. `backend`: onnx, on the CPU, or torch, on a GPU, where the package holds its weights. `public_key`:
     serve only what its private half signed; `signature` comes from the registry if not given. `api_keys`: a file of
     keys, one of which a client must send. `observations`: a folder that what monitoring reads is written to.
     `follow_s`: ask the registry this often for its champion, and change over to a new one without losing a request; 0
@@ -82,7 +83,7 @@ def main(
             # One pool of threads, ONNX Runtime's: others would only contend with it.
             "OMP_NUM_THREADS": "1",
             "ISOFORMER_SERVE_BACKEND": backend,
-            "ISOFORMER_SERVE_THREADS": str(threads or max(1, (os.cpu_count() or 2) - 1)),
+            "ISOFORMER_SERVE_THREADS": str(threads or usable_cores()),
         }
         files = {
             "reference": reference,
@@ -99,6 +100,16 @@ def main(
         print(f"serving {folder} on http://{host}:{port}", file=sys.stderr, flush=True)
         with _following(registry, follow_s, Path(home) / "target.json", folder):
             return _run(command, environment, home)
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: of the machine, its affinity, and a container's limit, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        # "max 100000" where there is no limit.
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(cores, 1)
 
 
 def find_bento(place: Path | str) -> Path:

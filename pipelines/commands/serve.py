@@ -26,7 +26,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 3000,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 = all cores but one.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 = all cores that it may use.")] = 0,
     backend: Annotated[
         str, typer.Option("--backend", help="onnx (CPU), or torch (GPU) where package.torch=true packaged its weights.")
     ] = "onnx",

@@ -14,6 +14,7 @@ import pytest
 from packaging_inputs import Packaged
 
 from model.errors import InputError
+from serving import serve
 from serving.client import Client, ServiceError
 from serving.serve import find_bento, main
 
@@ -74,3 +75,12 @@ def test_the_champion_is_served_asked_and_stopped(package: Packaged, tmp_path: P
         probe.bind(("127.0.0.1", port))
     # Serving left the artifact as its manifest lists it.
     assert find_bento(package.out).is_dir()
+
+
+def test_threads_follow_the_limit_of_the_container(tmp_path: Path) -> None:
+    everything = serve.usable_cores(tmp_path)
+    assert 1 <= everything <= (os.cpu_count() or 1)
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert serve.usable_cores(tmp_path) == 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert serve.usable_cores(tmp_path) == everything
