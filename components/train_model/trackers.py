@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,18 +52,39 @@ class Accelerate:
         if name not in {item.value for item in tracking.get_available_trackers()}:
             raise _not_installed(name)
         PartialState()  # its trackers ask it which rank they are
-        logging = {"logging_dir": folder} if kind.requires_logging_directory else {}
-        self._tracker = kind("isoformer", **logging)
-        self._tracker.start()
-        self._tracker.store_init_configuration(dict(config))
+        logging: dict[str, Any] = {"logging_dir": folder} if kind.requires_logging_directory else {}
+        if name == "dvclive":
+            logging = {"dvcyaml": None}  # it would write into the dvc.yaml of the folder that the training runs in
+        self._name, self._failed = name, False
+        try:
+            self._tracker = kind("isoformer", **logging)
+            self._tracker.start()
+            self._tracker.store_init_configuration(dict(config))
+        except Exception as error:
+            raise InputError(
+                where="runtime.trackers",
+                expected=f"{name} to start",
+                found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                fix=f"Check its address and keys in the environment, or take {name} off runtime.trackers.",
+            ) from None
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Record values of one step."""
-        self._tracker.log(dict(values), step=step)
+        """Record values of one step; a tracker that fails is told of once, and the training goes on without it."""
+        self._unless_failed(lambda: self._tracker.log(dict(values), step=step))
 
     def close(self) -> None:
         """Write what is left."""
-        self._tracker.finish()
+        self._unless_failed(self._tracker.finish)
+
+    def _unless_failed(self, do: Callable[[], object]) -> None:
+        if self._failed:
+            return
+        try:
+            do()
+        except Exception as error:
+            # A service that is away for a minute must not cost days of computing.
+            self._failed = True
+            print(f"tracker {self._name} failed and is left out from here on: {error}", file=sys.stderr, flush=True)
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:

@@ -299,3 +299,24 @@ def test_trackers_write_and_a_missing_one_is_named(tmp_path: Path, monkeypatch: 
         assert [(event.step, event.value) for event in events.Scalars("train/mse")] == [(3, 0.5)]
     with pytest.raises(InputError, match=r"package wandb.*pip install wandb"):
         open_trackers(["wandb"], tmp_path, {})
+
+
+def test_a_tracker_that_cannot_start_is_named_and_one_that_fails_later_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accelerate import tracking
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    tracker = Accelerate("tensorboard", tmp_path, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.TensorBoardTracker, "log", unreachable)
+        for step in range(3):
+            tracker.log({"train/mse": 0.5}, step)
+    tracker.close()
+    told = capsys.readouterr().err
+    assert told.count("tracker tensorboard failed and is left out") == 1
+    monkeypatch.setattr(tracking.TensorBoardTracker, "start", unreachable)
+    with pytest.raises(InputError, match=r"runtime\.trackers: expected tensorboard to start, found ConnectionError"):
+        Accelerate("tensorboard", tmp_path, {})
