@@ -19,6 +19,13 @@ def compile_package(out: Path, cluster: Cluster, params_json: str, pipeline: str
 
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(where="--out", expected="a name ending in .yaml", found=str(out), fix="Rename it.")
+    if cluster.accelerators and not cluster.accelerator:
+        raise InputError(
+            where="--accelerator",
+            expected=f"which resource {cluster.accelerators} of are asked for",
+            found="nothing",
+            fix="Name it, e.g. nvidia.com/gpu.",
+        )
     if cluster.nodes > 1:
         _check_machines(cluster, pipeline)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,9 @@ from model.errors import InputError
 
 TOKEN_VARIABLE = "KFP_TOKEN"  # noqa: S105 the name of a variable
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
+# Where a pod finds its projected token for the Kubeflow API.
+POD_TOKEN_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105
+POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105
 FINAL_STATES = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 # kfp's own driver and group tasks say nothing of use to people.
 _HIDDEN_SUFFIX = "-driver"
@@ -192,6 +195,9 @@ def _client(endpoint: Endpoint) -> Any:
         where["credentials"] = ServiceAccountTokenVolumeCredentials(path)
     elif os.environ.get(TOKEN_VARIABLE):
         where["existing_token"] = os.environ[TOKEN_VARIABLE]
+    elif POD_TOKEN_VARIABLE in os.environ or Path(POD_TOKEN).exists():
+        # kfp itself looks for it only where no host is given.
+        where["credentials"] = ServiceAccountTokenVolumeCredentials(os.environ.get(POD_TOKEN_VARIABLE) or POD_TOKEN)
     if endpoint.namespace:
         where["namespace"] = endpoint.namespace
 

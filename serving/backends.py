@@ -70,6 +70,9 @@ def _torch_backend(package: Path, settings: Settings) -> tuple[ServingBackend, M
             fix="Serve in the package image, built with the CUDA build of torch; the serve image has none.",
         ) from None
     torch.set_num_threads(max(1, settings.threads))
+    # Convolutions would round to TF32 on newer GPUs, a thousandth of a value: the golden answers allow a tenth of that.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backend = TorchBackend(load_model(package, device), device, cache_bytes=settings.window_cache_bytes)
     if device == "cpu":

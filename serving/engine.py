@@ -70,7 +70,9 @@ class Engine:
         self.intervals = self._optional("intervals.json", lambda record: Intervals(record, self.config.tissues))
         self.profile = self._optional("profile.json", Profile)
         # Until `warm_up` measures it, every transcript runs alone: right on any machine.
-        self._predictor = Predictor(self._backend, self.config, budget_tokens=settings.budget_tokens or ALONE)
+        # Of int8 weights always: activations are quantised by batch, and an answer would depend on its neighbours.
+        first = ALONE if self._is_int8 else settings.budget_tokens or ALONE
+        self._predictor = Predictor(self._backend, self.config, budget_tokens=first)
         self.safe_budget_tokens = ALONE
 
     @property
@@ -82,6 +84,11 @@ class Engine:
     def budget_tokens(self) -> int:
         """Tokens of one batch."""
         return self._predictor.budget_tokens
+
+    @property
+    def budget_to_hand_on(self) -> int:
+        """The budget that the next model may take in place of measuring; 0 where this one says nothing about it."""
+        return 0 if self._is_int8 else self.budget_tokens
 
     @property
     def cache_bytes(self) -> int:
@@ -99,7 +106,6 @@ class Engine:
         """
         self.safe_budget_tokens = measure_safe_budget(self._run, self.config, self.settings.deadline_s, self._memory)
         if self._is_int8:
-            # Activations are quantised by batch: an answer would depend on its neighbours.
             self._predictor.budget_tokens = ALONE
         elif self.settings.budget_tokens:
             self._predictor.budget_tokens = self.settings.budget_tokens

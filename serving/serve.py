@@ -150,10 +150,14 @@ def _following(registry: str, follow_s: float, file: Path, first: Path) -> Itera
     ended = threading.Event()
 
     def follow() -> None:
-        served = first
+        served, known = first, None
         while not ended.wait(follow_s):
             try:
-                folder, signature = _from_registry(registry, None)
+                champion = Registry(registry).champion()
+                if champion is None or champion["version"] == known:
+                    continue  # fetching it again would read every byte of it
+                folder, signature = _from_registry(registry, champion["version"])
+                known = champion["version"]
                 if folder != served:
                     print(f"champion of {registry}: {folder}", file=sys.stderr, flush=True)
                     write_target(file, Target(str(folder / "src" / "package"), str(signature or "")))

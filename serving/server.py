@@ -96,7 +96,7 @@ class Server:
         previous = self.loaded
         assert previous is not None
         try:
-            loaded = await self._load(target.applied(self.settings), budget_tokens=previous.engine.budget_tokens)
+            loaded = await self._load(target.applied(self.settings), budget_tokens=previous.engine.budget_to_hand_on)
         except Exception as error:
             self.refused = f"{target.package}: {_reason(error)}"
             self.metrics.reloads.labels("refused").inc()
@@ -107,6 +107,9 @@ class Server:
         self.metrics.reloads.labels("served").inc()
         _log.info("serving another version", extra={"version": loaded.engine.about["version"]})
         await previous.retire()
+        # It was frozen with everything else: without this pass a retired model would stay in memory for good.
+        del previous
+        _collect_and_freeze()
         return True
 
     def observe(self, route: str, loaded: Loaded, prepared: Sequence[Prepared], predicted: Sequence[Predicted]) -> None:
@@ -161,10 +164,7 @@ class Server:
         loaded.queue.start()
         self.metrics.budget_tokens.set(loaded.engine.budget_tokens)
         self.metrics.safe_budget_tokens.set(loaded.engine.safe_budget_tokens)
-        # What is loaded now stays: keep the collector from walking it at every full pass.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+        _collect_and_freeze()
 
     async def _follow(self) -> None:
         while True:
@@ -195,3 +195,10 @@ class Server:
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__} while loading"
+
+
+def _collect_and_freeze() -> None:
+    """What is loaded now stays: keep the collector from walking it at every full pass."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -194,8 +194,8 @@ def _export(subject: Subject, params: Params, package: Path, folder: Path) -> _E
     intervals = subject.evaluation.payload / "intervals.json"
     if intervals.is_file():
         shutil.copyfile(intervals, package / "intervals.json")
-    # Entries hold the evaluated network's answers either way; int8 is allowed to be as far from them as was asked for.
-    tolerance = params.package.tolerance if limit is None else limit
+    # Entries hold the evaluated network's answers either way; int8 may be as far from float32 as was asked for.
+    tolerance = params.package.tolerance + (limit or 0.0)
     write_json(package / "golden.json", {"tolerance": tolerance, "entries": entries})
     return _Exported(parity, int8, entries, tolerance)
 

@@ -7,13 +7,12 @@ with its tensors, named as in the whole network; so it is read by the same stric
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import work_folder, write_artifact, write_json
+from components.artifacts import release, work_folder, write_artifact, write_json
 from components.params import Params
 from components.train_model.network import with_overrides
 from model.config import EnformerConfig, IsoFormerConfig, RotaryConfig
@@ -51,7 +50,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path, *, to
         _write(trainer, network, tower, writer.payload)
         write_json(writer.payload / "history.json", trainer.history)
         write_json(writer.payload / "pretraining.json", config)
-    shutil.rmtree(folder)
+    release(folder)
 
 
 def network_of(params: Params, tower: str) -> IsoFormerConfig:

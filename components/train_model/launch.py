@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -10,11 +11,13 @@ import sys
 import threading
 from pathlib import Path
 
+from components.artifacts import lock_of
 from components.harness import THREADING, StepStoppedError
 from components.train_model.spec import STOPPED
 from components.train_sections import RuntimeParams
 from model.errors import InputError
 
+_PR_SET_PDEATHSIG = 1
 WORKER = "components.train_model.worker"
 
 
@@ -48,7 +51,14 @@ def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
     if node_rank() == 0:
         for stale in (*folder.glob("error-*.json"), *folder.glob(STOPPED)):
             stale.unlink()
-    with subprocess.Popen(launch_command(spec, runtime), env=environment) as process:
+    lock = lock_of(folder)
+    with subprocess.Popen(
+        launch_command(spec, runtime),
+        env=environment,
+        # While a worker lives, nobody else takes the folder that it writes to.
+        pass_fds=[] if lock is None else [lock],
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    ) as process:
         previous = signal.getsignal(signal.SIGTERM)
         if _in_main_thread():
             signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
@@ -80,6 +90,11 @@ def launch_command(spec: Path, runtime: RuntimeParams) -> list[str]:
     own = ["--standalone", "--nproc-per-node", str(runtime.processes)] if not from_trainer() else []
     restarts = ["--max-restarts", str(runtime.max_restarts)]
     return [sys.executable, "-m", "torch.distributed.run", *own, *restarts, "-m", WORKER, str(spec)]
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM should this process be killed: the workers then save their state and end."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _in_main_thread() -> bool:

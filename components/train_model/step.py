@@ -14,6 +14,7 @@ from components.artifacts import (
     Artifact,
     digest_of,
     open_artifact,
+    release,
     work_folder,
     write_artifact,
     write_json,
@@ -52,7 +53,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, work: Path) -> No
             launch(spec, folder, params.runtime)
         _collect(folder / "result", transcripts, config, writer.payload, writer.run)
     # The artifact holds what counts. Kept, the result would be taken for that of a later run with other code.
-    shutil.rmtree(folder)
+    release(folder)
 
 
 def run_preflight(inputs: Mapping[str, Path], params: Params, work: Path) -> None:
@@ -64,7 +65,7 @@ def run_preflight(inputs: Mapping[str, Path], params: Params, work: Path) -> Non
     try:
         launch(_write_spec(transcripts, params, folder, inputs, None), folder, params.runtime)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        release(folder)
 
 
 def _write_spec(

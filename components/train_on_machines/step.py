@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from components.artifacts import digest_of, open_artifact, staged, work_folder
+from components.artifacts import digest_of, open_artifact, release, staged, work_folder
 from components.params import Params
 from components.train_model.kubernetes_api import TrainerApi, own_namespace
 from components.train_model.step import KIND
@@ -113,7 +113,7 @@ def train(
             say,
         )
     _copy(folder / "model", out, open_artifact(folder / "model", KIND).digest)
-    shutil.rmtree(folder)
+    release(folder)
 
 
 def _on_claim(what: str, path: Path, mount: Path) -> None:

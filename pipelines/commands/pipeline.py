@@ -61,7 +61,7 @@ def compile_pipeline(
     pipeline: Name = "training",
     images: Images = "localhost/isoformer",
     tag: Tag = "dev",
-    accelerator: Accelerator = "",
+    accelerator: Accelerator = "nvidia.com/gpu",
     accelerators: Accelerators = 0,
     nodes: Nodes = 1,
     training_runtime: TrainingRuntime = "isoformer-torch",

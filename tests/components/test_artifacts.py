@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import AlreadyComplete, open_artifact, work_folder, write_artifact, write_json
+from components.artifacts import AlreadyComplete, open_artifact, release, work_folder, write_artifact, write_json
 from model.errors import InputError
 
 
@@ -180,6 +179,31 @@ def test_two_processes_that_do_the_same_work_at_once_get_a_folder_each(tmp_path:
         first.wait()
     done = subprocess.run(command, capture_output=True, text=True, check=True, input="")
     assert Path(done.stdout.strip()) in folders
-    # A folder that its owner removed is made anew.
-    shutil.rmtree(third)
+    # A folder that its owner let go of is made anew.
+    release(third)
+    assert not third.exists()
+    assert sorted(path.name for path in third.parent.glob(".*")) == []
     assert (work_folder(tmp_path, "train", {}, {"seed": 1}, exclusive=True) / ".lock").exists()
+
+
+ORPHAN = """
+import subprocess, sys
+from pathlib import Path
+from components.artifacts import lock_of, work_folder
+folder = work_folder(Path(sys.argv[1]), "train", {}, {"seed": 1}, exclusive=True)
+child = "import time; time.sleep(3); open(__import__('sys').argv[1], 'w').write('saved')"
+subprocess.Popen([sys.executable, "-c", child, str(folder / "checkpoint")], pass_fds=[lock_of(folder)])
+print(folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_new_try_waits_for_the_children_of_a_killed_one_and_goes_on_from_what_they_saved(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path)]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        process.kill()
+        process.wait()
+        assert work_folder(tmp_path, "train", {}, {"seed": 1}, exclusive=True) == folder
+        assert (folder / "checkpoint").read_text() == "saved"

@@ -118,6 +118,7 @@ def test_several_machines_without_a_claim_are_refused_before_anything_is_written
     for cluster, pipeline, says in (
         (Cluster(nodes=2), "training", "--work-claim"),
         (replace(CLUSTER, nodes=2), "experiments", "one machine each"),
+        (replace(CLUSTER, accelerators=8), "training", r"--accelerator.*nvidia\.com/gpu"),
     ):
         with pytest.raises(InputError, match=says):
             compile_package(tmp_path / "package.yaml", cluster, settings, pipeline)

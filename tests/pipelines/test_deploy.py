@@ -155,7 +155,13 @@ def test_a_schedule_gives_the_command_line_what_it_asks_for(name: str, tmp_path:
     subprocess.run(filled(pod["initContainers"][0]), check=True, cwd=tmp_path)
     with kubeflow() as server:
         settings["KF_PIPELINES_ENDPOINT"] = server.address
-        environment = {**os.environ, **settings, "KFP_TOKEN": TOKEN}
+        # The projected token, at the place that the manifest names; the server answers nobody without it.
+        (variable,) = [item for item in pod["containers"][0]["env"] if item["name"] == "KF_PIPELINES_SA_TOKEN_PATH"]
+        mounts = {item["name"]: item["mountPath"] for item in pod["containers"][0]["volumeMounts"]}
+        assert Path(variable["value"]).parent == Path(mounts["token"])
+        (tmp_path / "token").write_text(TOKEN)
+        environment = {**os.environ, **settings, variable["name"]: str(tmp_path / "token")}
+        environment.pop("KFP_TOKEN", None)
         subprocess.run(filled(pod["containers"][0]), check=True, cwd=tmp_path, env=environment)
         (recurring,) = server.recurring.values()
     assert recurring["display_name"] == f"isoformer-{name}"

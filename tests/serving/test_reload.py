@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,16 @@ def test_a_server_that_starts_anew_serves_what_the_file_names(package: Packaged,
     told = start(follow=file).get("/v1/model").json()
     assert told["version"] != "named"
     assert "nowhere" in told["refused"]
+
+
+def test_a_retired_model_leaves_the_memory(package: Packaged, start: Any, tmp_path: Path) -> None:
+    """Though the collector's start-up objects are frozen, and a model refers to itself."""
+    file = tmp_path / "target.json"
+    client: TestClient = start(follow=file, follow_seconds=0.05)
+    old = weakref.ref(client.server.loaded.engine)  # type: ignore[attr-defined]
+    write_target(file, Target(str(renamed(package.source, tmp_path, "next"))))
+    until(lambda: client.get("/v1/model").json()["version"] == "next")
+    until(lambda: old() is None, seconds=20)
 
 
 def test_the_readiness_probe_says_what_was_refused_and_stays_ready(package: Packaged, tmp_path: Path) -> None:
