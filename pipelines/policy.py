@@ -69,9 +69,9 @@ class Cluster:
 
     `images` is the prefix before `-data:<tag>`; `work_claim` an existing claim, empty for none (checkpoints then die
     with the pod); `accelerator` a resource name such as nvidia.com/gpu, `accelerators` how many of it a machine that
-    trains has; `nodes` above 1 train as a TrainJob, by the TrainingRuntime `runtime` (empty: its own), on the claim;
-    `retries` beats the policy of every step; `registry_secret` names a secret with the keys of `SECRET_KEYS`, for a
-    registry on S3.
+    trains has; `nodes` above 1 train as a TrainJob, by the TrainingRuntime `runtime` (empty: its own), on the claim,
+    each with `machine_cpu` and `machine_memory`; `retries` beats the policy of every step; `registry_secret` names a
+    secret with the keys of `SECRET_KEYS`, for a registry on S3.
     """
 
     images: str = "localhost/isoformer"
@@ -80,6 +80,8 @@ class Cluster:
     accelerators: int = 0
     nodes: int = 1
     runtime: str = "isoformer-torch"
+    machine_cpu: str = "16"
+    machine_memory: str = "128Gi"
     work_claim: str = ""
     owner: str = "isoformer"
     retries: int | None = None
@@ -142,6 +144,8 @@ def _describe_machines(task: dsl.PipelineTask, cluster: Cluster) -> None:
         "claim": cluster.work_claim,
         "accelerator": cluster.accelerator if cluster.accelerators else "",
         "runtime": cluster.runtime,
+        "cpu": cluster.machine_cpu,
+        "memory": cluster.machine_memory,
     }
     for name, variable in VARIABLES.items():
         task.set_env_variable(variable, str(told[name]))

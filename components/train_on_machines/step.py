@@ -37,6 +37,8 @@ VARIABLES = {
     "claim": "ISOFORMER_WORK_CLAIM",
     "accelerator": "ISOFORMER_ACCELERATOR",
     "runtime": "ISOFORMER_TRAINING_RUNTIME",
+    "cpu": "ISOFORMER_MACHINE_CPU",
+    "memory": "ISOFORMER_MACHINE_MEMORY",
 }
 
 
@@ -52,7 +54,7 @@ def request_of(environment: Mapping[str, str], namespace: str) -> TrainJobReques
     Accelerator and runtime may be empty: machines without, and a runtime that the job brings itself.
     """
     told = {name: environment.get(variable, "") for name, variable in VARIABLES.items()}
-    for name in ("nodes", "processes_per_node", "image", "claim"):
+    for name in ("nodes", "processes_per_node", "image", "claim", "cpu", "memory"):
         number = name in ("nodes", "processes_per_node")
         if not (told[name].isdigit() if number else told[name]):
             raise InputError(
@@ -70,6 +72,8 @@ def request_of(environment: Mapping[str, str], namespace: str) -> TrainJobReques
         processes_per_node=int(told["processes_per_node"]),
         accelerator=told["accelerator"],
         runtime=told["runtime"] or None,
+        cpu=told["cpu"],
+        memory=told["memory"],
     )
 
 

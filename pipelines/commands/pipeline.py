@@ -28,6 +28,8 @@ Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Machines that train;
 TrainingRuntime = Annotated[
     str, typer.Option("--training-runtime", help="TrainingRuntime of the TrainJob; '' lets it bring its own.")
 ]
+MachineCpu = Annotated[str, typer.Option("--machine-cpu", help="Cores of each of several machines.")]
+MachineMemory = Annotated[str, typer.Option("--machine-memory", help="Memory of each of several machines.")]
 WorkClaim = Annotated[str, typer.Option("--work-claim", help="Claim that keeps checkpoints and notes over retries.")]
 RegistrySecret = Annotated[
     str, typer.Option("--registry-secret", help="Secret with accesskey and secretkey, for a registry on S3.")
@@ -65,6 +67,8 @@ def compile_pipeline(
     accelerators: Accelerators = 0,
     nodes: Nodes = 1,
     training_runtime: TrainingRuntime = "isoformer-torch",
+    machine_cpu: MachineCpu = "16",
+    machine_memory: MachineMemory = "128Gi",
     work_claim: WorkClaim = "",
     registry_secret: RegistrySecret = "",
     owner: Owner = "isoformer",
@@ -84,6 +88,8 @@ def compile_pipeline(
         accelerators=accelerators,
         nodes=nodes,
         runtime=training_runtime,
+        machine_cpu=machine_cpu,
+        machine_memory=machine_memory,
         work_claim=work_claim,
         registry_secret=registry_secret,
         owner=owner,

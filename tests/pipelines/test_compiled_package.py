@@ -92,7 +92,7 @@ def test_on_several_machines_the_training_step_follows_a_trainjob(tmp_path: Path
     from components.train_model.trainjob import train_job
     from components.train_on_machines.step import request_of
 
-    cluster = replace(CLUSTER, nodes=2, accelerator="nvidia.com/gpu", accelerators=4)
+    cluster = replace(CLUSTER, nodes=2, accelerator="nvidia.com/gpu", accelerators=4, machine_memory="64Gi")
     path = tmp_path / "training_pipeline.yaml"
     compile_package(path, cluster, load_params(None, preset="sanity").to_json())
     spec, platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def test_on_several_machines_the_training_step_follows_a_trainjob(tmp_path: Path
     (job,) = train_job(request)
     trainer = job["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
-    assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
+    assert trainer["resourcesPerNode"]["limits"] == {"nvidia.com/gpu": "4", "cpu": "16", "memory": "64Gi"}
     runtime = yaml.safe_load((ROOT / "pipelines/deploy/pipelines/training_runtime.yaml").read_text(encoding="utf-8"))
     assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
 
