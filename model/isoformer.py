@@ -133,7 +133,7 @@ class IsoFormer(nn.Module):
 
         return load_model(Path(folder), device)
 
-    def _encode(self, name: str, batch: TorchBatch, dna_states: Tensor | None) -> ModalityStates:
+    def _encode(self, name: str, batch: TorchBatch, dna_states: Tensor | None = None) -> ModalityStates:
         encoder = self.encoders[name]
         present = batch.present[:, MODALITIES.index(name)]
         if isinstance(encoder, Enformer):

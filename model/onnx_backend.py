@@ -6,6 +6,7 @@ padded.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from model.config import EnformerConfig, IsoFormerConfig
 from model.errors import InputError
 from model.tokenizers import DNA_CODE_N, ESM_PAD, SIXMER_CLS, SIXMER_PAD
 from model.window_cache import WindowCache
+
+# ONNX Runtime tells its makers of every process and model since 1.29, and keeps an id of the machine in the home,
+# unless this stands before its first import; all of ours come through here. Set it to 0 to let it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 OUTPUT_NAME = "log1p_tpm"
 DNA_STATES = "dna_states"

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import bentoml
+import uvicorn.config
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry import trace
@@ -24,6 +25,8 @@ from serving.limits import Gate
 from serving.server import Server
 
 _PR_SET_PDEATHSIG = 1
+# BentoML leaves the choice to uvicorn, whose fast reader has no bound on headers.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.protocol:BoundedProtocol"
 _server = Server()
 
 

@@ -26,8 +26,8 @@ SERVING_PATTERNS = ("serving/*.py", "serving/static/*")
 NOT_SERVED = ("serving/serve.py",)
 # The distributions that this code imports; the others in requirements.txt are what these need.
 REQUIREMENTS = (
-    *("bentoml", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client"),
-    *("pyarrow", "pydantic", "pyopenssl", "starlette"),
+    *("bentoml", "httptools", "model-signing", "numpy", "onnxruntime", "opentelemetry-api", "prometheus-client"),
+    *("pyarrow", "pydantic", "pyopenssl", "starlette", "uvicorn"),
 )
 # Besides, where a package holds PyTorch weights for servers with a GPU: all of model/, which is small.
 TORCH_REQUIREMENTS = ("safetensors", "torch")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 PROGRAM = """
 import sys
-import model
+import model.onnx_backend
 import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 session.run(None, {"x": __import__("numpy").zeros(1, "float32")})

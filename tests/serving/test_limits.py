@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from packaging_inputs import Packaged
+from running_server import bentoml_process
 from starlette.testclient import TestClient
 
 from model.batch import TranscriptInput
@@ -102,3 +106,23 @@ def test_an_answer_that_comes_too_late_is_504(monkeypatch: pytest.MonkeyPatch) -
 def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
     with pytest.raises(InputError, match=variable):
         Settings.from_environment({variable: value})
+
+
+def test_headers_without_an_end_are_cut_off_and_long_bodies_are_not(package: Packaged, tmp_path: Path) -> None:
+    """In the real server, whose reader of requests has no bound of its own."""
+    items = [{"rna": "ACGT" * 20_000}]
+    with bentoml_process(package.out / "payload" / "bento", tmp_path, threads=1) as (client, _):
+        host, port = client.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"GET /v1/model HTTP/1.1\r\nhost: x\r\nx-endless: ")
+            sent, answer = 0, b""
+            with contextlib.suppress(ConnectionError):
+                while sent < 10_000_000:
+                    connection.sendall(b"a" * 65_536)
+                    sent += 65_536
+            with contextlib.suppress(ConnectionError):
+                answer = connection.recv(1_000)
+        assert sent < 10_000_000
+        assert not answer or b" 431 " in answer
+        assert len(client.predict(items)["items"]) == 1
+        assert client.model()["version"]
