@@ -11,11 +11,8 @@ It is written beside its place, synced to disk and renamed: it is there whole, o
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import fcntl
 import hashlib
-import itertools
 import json
 import os
 import platform
@@ -35,12 +32,6 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 RUN_RECORD = "run.json"
 PAYLOAD = "payload"
-KEY_LENGTH = 16  # of the digest in a work folder's name
-LOCK = ".lock"
-# So long may the children of a killed step take to save their state and end.
-ORPHANS_S = 120.0
-# Open files by which this process holds work folders; closing one, as the system does at its end, lets go.
-_locks: dict[Path, int] = {}
 
 # By which way in a step was started (cli, dvc, kfp): told in run.json alone, so a context and no argument of steps.
 door: contextvars.ContextVar[str] = contextvars.ContextVar("door", default="cli")
@@ -106,105 +97,6 @@ def digest_of(path: Path) -> str:
 def config_digest(config: Mapping[str, Any]) -> str:
     """sha256 of the canonical JSON of a configuration."""
     return hashlib.sha256(canonical_json(dict(config)).encode()).hexdigest()
-
-
-def work_folder(
-    root: Path, step: str, inputs: Mapping[str, Path], config: Mapping[str, Any], *, exclusive: bool = False
-) -> Path:
-    """The folder, made if need be, where a step may leave what a later try of the same work can use.
-
-    Keyed by the digests of inputs and configuration, so that other work never finds it. `exclusive`: no other process
-    that asks for it so gets the same folder while this one lives; where two do the same work at once, each has its own.
-    """
-    key = config_digest({"inputs": {name: digest_of(path) for name, path in inputs.items()}, "config": dict(config)})
-    first = (root / step / key[:KEY_LENGTH]).absolute()
-    if not exclusive:
-        first.mkdir(parents=True, exist_ok=True)
-        return first
-    # What an earlier try left comes first, whichever of several it was.
-    tries = sorted(first.parent.glob(f"{first.name}*")) if first.parent.is_dir() else []
-    fresh = (first.with_name(f"{first.name}-{number}" if number > 1 else first.name) for number in itertools.count(1))
-    folder = next(folder for folder in itertools.chain(tries, fresh) if _own(folder))
-    if folder != first and first.is_dir():
-        print(f"note: another process does the same work in {first}; this one works in {folder}", file=sys.stderr)
-    return folder
-
-
-def release(folder: Path) -> None:
-    """Remove a work folder that is no longer needed, and let go of it; that something of it stays is no error.
-
-    Renamed first: nobody finds it half removed. Closed before it is removed: on a network file system an open file
-    cannot be.
-    """
-    gone = folder.with_name(f".{folder.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        folder.rename(gone)
-    descriptor = _locks.pop(folder.absolute(), None)
-    if descriptor is not None:
-        os.close(descriptor)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def lock_of(folder: Path) -> int | None:
-    """The open file by which this process holds a work folder; a child that inherits it holds the folder too."""
-    return _locks.get(folder.absolute())
-
-
-def _own(folder: Path) -> bool:
-    """Take a folder for the life of this process; False where another process has it."""
-    end = time.monotonic() + ORPHANS_S
-    while True:
-        held = _locks.get(folder)
-        if held is not None and _is_open(held, folder / LOCK):
-            return True
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:
-            continue  # its owner removed it between the two calls
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            orphans = _owner_is_dead(descriptor)
-            os.close(descriptor)
-            if not orphans or time.monotonic() > end:
-                return False
-            # What its owner started still saves its state: this try is to go on from there.
-            time.sleep(0.2)
-            continue
-        except OSError:
-            pass  # a file system without locks: as if nobody else were there
-        if not _is_open(descriptor, folder / LOCK):
-            os.close(descriptor)
-            continue
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{platform.node()} {os.getpid()}".encode(), 0)
-        if held is not None:
-            os.close(held)
-        _locks[folder] = descriptor
-        return True
-
-
-def _owner_is_dead(descriptor: int) -> bool:
-    """Whether the process that took a lock is gone, so that only its children hold it; False where nobody can tell."""
-    host, _, process = os.pread(descriptor, 1_000, 0).decode("utf-8", "replace").rpartition(" ")
-    if host != platform.node() or not process.isdigit():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-def _is_open(descriptor: int, path: Path) -> bool:
-    """Whether the file at `path` is the one that was opened."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

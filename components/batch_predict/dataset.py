@@ -13,12 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from components.artifacts import AlreadyComplete, open_artifact, work_folder, write_artifact, write_json
+from components.artifacts import AlreadyComplete, open_artifact, write_artifact, write_json
 from components.batch_predict.packaged import PackagedModel
 from components.batch_predict.parts import join_parts, write_part
 from components.batch_predict.predict import NAMES, PART_TRANSCRIPTS, predicted_table
 from components.progress import track
 from components.sequences import Genome
+from components.work_folders import work_folder
 from model.errors import InputError
 
 KIND = "predictions"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import work_folder
 from components.batch_predict.packaged import PackagedModel, open_package
 from components.batch_predict.parts import join_parts, parts_of, write_parts
 from components.extract_sequences.annotation import read_annotation
@@ -16,6 +15,7 @@ from components.extract_sequences.fasta import write_genome
 from components.extract_sequences.transcripts import Transcript, extract
 from components.sections import ExtractParams
 from components.sequences import Genome
+from components.work_folders import work_folder
 from model.batch import TranscriptInput
 from model.errors import InputError
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import work_folder
 from components.batch_predict.packaged import PackagedModel, open_package
 from components.batch_predict.parts import join_parts, parts_of, write_parts
 from components.batch_predict.predict import input_of, metadata_of, read_transcripts, refuse_existing, window_bp_of
@@ -24,6 +23,7 @@ from components.extract_sequences.streams import read_blocks
 from components.extract_sequences.transcripts import Transcript
 from components.sequences import Genome, letters_of
 from components.variants import Variant, apply_variant, locus_of, parse_variant
+from components.work_folders import work_folder
 from model.batch import TranscriptInput
 from model.errors import InputError
 

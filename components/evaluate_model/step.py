@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import work_folder, write_artifact, write_json
+from components.artifacts import write_artifact, write_json
 from components.evaluate_model.attention_comparison import initial_weights
 from components.evaluate_model.conformal import intervals_json
 from components.evaluate_model.evaluation import Evaluation, evaluate
@@ -17,6 +17,7 @@ from components.evaluate_model.examples import Examples
 from components.evaluate_model.measuring import Found, measure
 from components.evaluate_model.subject import Subject
 from components.params import Params
+from components.work_folders import work_folder
 
 KIND = "evaluation"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import config_digest, digest_of, open_artifact, work_folder, write_artifact, write_json
+from components.artifacts import config_digest, digest_of, open_artifact, write_artifact, write_json
 from components.extract_sequences.annotation import Annotation, read_annotation
 from components.extract_sequences.expression import Expression, read_expression
 from components.extract_sequences.families import families_of, read_families
@@ -29,6 +29,7 @@ from components.progress import track
 from components.sections import ExtractParams
 from components.sequences import Genome
 from components.validate_data.dataset import check_dataset
+from components.work_folders import work_folder
 from model.errors import InputError
 
 KIND = "transcripts"

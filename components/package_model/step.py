@@ -17,7 +17,6 @@ from components.artifacts import (
     config_digest,
     open_artifact,
     sha256_file,
-    work_folder,
     write_artifact,
     write_json,
 )
@@ -37,6 +36,7 @@ from components.package_model.profile import training_profile
 from components.package_model.promotion import register
 from components.params import Params
 from components.registry import version_name
+from components.work_folders import work_folder
 from model.errors import InputError
 
 if TYPE_CHECKING:

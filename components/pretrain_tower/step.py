@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import release, work_folder, write_artifact, write_json
+from components.artifacts import write_artifact, write_json
 from components.params import Params
 from components.train_model.network import with_overrides
+from components.work_folders import release, work_folder
 from model.config import EnformerConfig, IsoFormerConfig, RotaryConfig
 from model.errors import InputError
 from model.presets import preset

@@ -11,10 +11,10 @@ import sys
 import threading
 from pathlib import Path
 
-from components.artifacts import lock_of
 from components.harness import THREADING, StepStoppedError
 from components.train_model.spec import STOPPED
 from components.train_sections import RuntimeParams
+from components.work_folders import lock_of
 from model.errors import InputError
 
 _PR_SET_PDEATHSIG = 1

@@ -9,22 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import (
-    KEY_LENGTH,
-    Artifact,
-    digest_of,
-    open_artifact,
-    release,
-    work_folder,
-    write_artifact,
-    write_json,
-)
+from components.artifacts import Artifact, digest_of, open_artifact, write_artifact, write_json
 from components.params import Params
 from components.train_model.identity import differences
 from components.train_model.launch import from_trainer, launch, node_rank
 from components.train_model.plot import plot_history
 from components.train_model.spec import Spec
 from components.train_model.weight_files import weight_files
+from components.work_folders import KEY_LENGTH, release, work_folder
 
 KIND = "model"
 

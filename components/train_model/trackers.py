@@ -55,7 +55,6 @@ class Accelerate:
         logging: dict[str, Any] = {"logging_dir": folder} if kind.requires_logging_directory else {}
         if name == "dvclive":
             logging = {"dvcyaml": None}  # it would write into the dvc.yaml of the folder that the training runs in
-        self._name, self._failed = name, False
         try:
             self._tracker = kind("isoformer", **logging)
             self._tracker.start()
@@ -69,27 +68,45 @@ class Accelerate:
             ) from None
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Record values of one step; a tracker that fails is told of once, and the training goes on without it."""
-        self._unless_failed(lambda: self._tracker.log(dict(values), step=step))
+        """Record values of one step."""
+        self._tracker.log(dict(values), step=step)
 
     def close(self) -> None:
         """Write what is left."""
-        self._unless_failed(self._tracker.finish)
+        self._tracker.finish()
 
-    def _unless_failed(self, do: Callable[[], object]) -> None:
+
+class Dispensable:
+    """Any tracker, but a failing one is told of once and left out: the training goes on without it."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self._name, self._tracker, self._failed = name, tracker, False
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Record values of one step."""
+        self._unless_failed(lambda: self._tracker.log(values, step))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._unless_failed(self._tracker.close)
+
+    def _unless_failed(self, do: Callable[[], None]) -> None:
         if self._failed:
             return
         try:
             do()
         except Exception as error:
-            # A service that is away for a minute must not cost days of computing.
+            # A service that is away for a minute, or a full disk of logs, must not cost days of computing.
             self._failed = True
             print(f"tracker {self._name} failed and is left out from here on: {error}", file=sys.stderr, flush=True)
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
-    """The configured trackers; one whose package is missing raises `InputError`."""
-    return [TensorBoard(folder) if name == "tensorboard" else Accelerate(name, folder, config) for name in names]
+    """The configured trackers; one that is not installed or cannot start raises `InputError`."""
+    return [
+        Dispensable(name, TensorBoard(folder) if name == "tensorboard" else Accelerate(name, folder, config))
+        for name in names
+    ]
 
 
 def _not_installed(package: str) -> InputError:

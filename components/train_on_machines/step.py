@@ -19,13 +19,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from components.artifacts import digest_of, open_artifact, release, staged, work_folder
+from components.artifacts import digest_of, open_artifact, staged
 from components.params import Params
 from components.train_model.kubernetes_api import TrainerApi, own_namespace
 from components.train_model.step import KIND
 from components.train_model.trainjob import CLAIM_MOUNT, TrainJobRequest
 from components.train_model.trainjob_client import run_train_job
 from components.train_model.weight_files import weight_files
+from components.work_folders import release, work_folder
 from model.errors import InputError
 
 JOB_NAME = "isoformer"

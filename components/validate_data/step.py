@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import canonical_json, digest_of, work_folder, write_artifact
+from components.artifacts import canonical_json, digest_of, write_artifact
 from components.params import Params
 from components.raw_data import RAW_NAMES
 from components.validate_data.figures import raw_plots
@@ -14,6 +14,7 @@ from components.validate_data.raw import RawFrames, read_raw
 from components.validate_data.report import checks_page
 from components.validate_data.runner import Result, blocking_ones, run_checks
 from components.validate_data.suites import INPUT_OF_SUITE, KEYS, all_checks
+from components.work_folders import work_folder
 from model.errors import InputError
 
 KIND = "validation"

@@ -225,13 +225,8 @@ def playable(registry: Path, port: int) -> dict[str, Any]:
     pod = deployment["spec"]["template"]["spec"]
     del pod["topologySpreadConstraints"]
     (container,) = pod["containers"]
-    for what in (
-        "startupProbe",
-        "readinessProbe",
-        "livenessProbe",
-        "lifecycle",
-        "ports",
-    ):  # no ports: the host's network
+    # No ports: it is on the host's network.
+    for what in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "ports"):
         del container[what]
     # podman 4.3 reads no variables from secrets; the key of an object store is of no use here anyway.
     container["env"] = [item for item in container["env"] if "valueFrom" not in item]

@@ -72,12 +72,18 @@ def test_folders_of_runs_are_never_shared(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_demos_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """The same work in one folder, down to the seed; no model is good enough to be blessed, which is no failure."""
+def test_demos_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """In one folder: two of the same work down to the seed, one of another seed; none is good enough to be blessed."""
     command = [ISOFORMER, "demo", *SANITY]
     runs = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(2)
+        subprocess.Popen(
+            [*command, "--set", f"train.seed={seed}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for seed in (1, 1, 2)
     ]
     for run in runs:
         text, _ = run.communicate()
@@ -88,14 +94,16 @@ def test_two_demos_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
         assert "KFP Executor" not in text
         assert "Warning" not in text
     folders = sorted(tmp_path.glob("runs/demo-*"))
-    assert [folder.name for folder in folders] == ["demo-1", "demo-2"]
-    digests = set()
+    assert [folder.name for folder in folders] == ["demo-1", "demo-2", "demo-3"]
+    made = []
     for folder in folders:
         assert (folder / "pipeline" / LOG).stat().st_size > 0
         told = json.loads((folder / "pipeline" / "model" / RUN_RECORD).read_text(encoding="utf-8"))
         assert told["door"] == "kfp"
-        digests.add(open_artifact(folder / "pipeline" / "model", "model").digest)
-    assert len(digests) == 1
+        seed = told["config"]["train"]["seed"]
+        made.append((seed, open_artifact(folder / "pipeline" / "model", "model").digest))
+    assert sorted(seed for seed, _ in made) == [1, 1, 2]
+    assert len(set(made)) == len({digest for _, digest in made}) == 2
     # No state is left of either.
     assert list(tmp_path.glob("**/train_model/*")) == []
 

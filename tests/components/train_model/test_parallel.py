@@ -47,13 +47,16 @@ def test_two_processes_train_the_parameters_that_one_does(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
-def test_in_float32_the_losses_agree(tmp_path: Path, sanity_params: Params, transcripts: Path, sharding: str) -> None:
-    """By the paper's recipe: Adam, learning rate 3e-5, steps of 64.
+@pytest.mark.parametrize(("learning_rate", "bound"), [(3e-5, 1e-5), (1e-3, 5e-5)])
+def test_in_float32_the_losses_agree(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, sharding: str, learning_rate: float, bound: float
+) -> None:
+    """By the paper's recipe (Adam, learning rate 3e-5, steps of 64) to 1e-5.
 
     Adam divides by the root of squared gradients, so rounding of near-zero ones moves parameters by whole learning
-    rates: at the preset's 1e-3 losses differ by up to 1.4e-5 of their size.
+    rates: at the preset's 1e-3 losses of 1.7 differ by up to 2.3e-5.
     """
-    recipe = {"batch_transcripts": 64, "max_steps": 20, "learning_rate": 3e-5}
+    recipe = {"batch_transcripts": 64, "max_steps": 20, "learning_rate": learning_rate}
     params = changed(sanity_params, model={"overrides": QUIET}, train=recipe)
     histories = []
     for processes in (1, 2):
@@ -62,8 +65,8 @@ def test_in_float32_the_losses_agree(tmp_path: Path, sanity_params: Params, tran
         histories.append(json.loads((folder / "result" / "history.json").read_text()))
     for first, second in zip(*histories, strict=True):
         for name in ("train_mse", "valid_mse"):
-            assert abs(first[name] - second[name]) <= 1e-5
-            assert first[name] == pytest.approx(second[name], rel=1e-5)
+            assert abs(first[name] - second[name]) <= bound
+            assert first[name] == pytest.approx(second[name], rel=bound)
 
 
 @pytest.mark.slow

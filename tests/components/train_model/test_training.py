@@ -17,7 +17,7 @@ from components.train_model.preflight import preflight
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import epoch_batches, plan_step
 from components.train_model.step import run, run_preflight
-from components.train_model.trackers import Accelerate, open_trackers
+from components.train_model.trackers import Accelerate, Dispensable, open_trackers
 from components.train_model.trouble import memory_advice
 from components.train_sections import BudgetParams
 from model.errors import InputError
@@ -309,14 +309,17 @@ def test_a_tracker_that_cannot_start_is_named_and_one_that_fails_later_costs_no_
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("nobody answers")
 
-    tracker = Accelerate("tensorboard", tmp_path, {})
+    (ours,) = open_trackers(["tensorboard"], tmp_path / "own", {})
+    theirs = Dispensable("mlflow", Accelerate("tensorboard", tmp_path / "hf", {}))
     with monkeypatch.context() as patch:
         patch.setattr(tracking.TensorBoardTracker, "log", unreachable)
+        patch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", unreachable)
         for step in range(3):
-            tracker.log({"train/mse": 0.5}, step)
-    tracker.close()
+            for tracker in (ours, theirs):
+                tracker.log({"train/mse": 0.5}, step)
     told = capsys.readouterr().err
-    assert told.count("tracker tensorboard failed and is left out") == 1
+    for name in ("tensorboard", "mlflow"):
+        assert told.count(f"tracker {name} failed and is left out") == 1
     monkeypatch.setattr(tracking.TensorBoardTracker, "start", unreachable)
     with pytest.raises(InputError, match=r"runtime\.trackers: expected tensorboard to start, found ConnectionError"):
         Accelerate("tensorboard", tmp_path, {})
