@@ -44,8 +44,9 @@ def test_int8_is_smaller_and_its_error_is_told(
     quantize_int8(path, small)
     items = make_transcripts(config, 12)
     report = int8_report(path, small, config, items)
+    # One by one, as the report is made: in a batch, int8 activations take their scale from the neighbours too.
     by_hand = [
-        Predictor(backend, config).predict(items).log1p_tpm
+        Predictor(backend, config, budget_tokens=1).predict(items).log1p_tpm
         for backend in (TorchBackend(model), OnnxBackend(small, config))
     ]
     measured = float(np.abs(by_hand[0] - by_hand[1]).max())
