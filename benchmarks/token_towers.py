@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import annotated_lengths
-from benchmarks.side_by_side import best_seconds, print_ratio, set_up
+from benchmarks.side_by_side import Place, add_device_option, best_seconds, print_ratio
 from model.config import RotaryConfig
-from model.encoders import layout
+from model.encoders import layout, rotary_encoder
 from model.encoders.rotary_encoder import RotaryEncoder
 from model.estimate import rotary_flops
 from model.isoformer import TokenInput
@@ -27,12 +26,19 @@ Sequences = list[np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """One tower and its peer over the same sequences, `batch` at a time, in random order unless sorted."""
+    """One tower and its peer over the same sequences, `batch` at a time, in random order unless sorted; both modules
+    are moved to `place`.
+    """
 
     ours: RotaryEncoder
     theirs: nn.Module
     sequences: Sequences
     batch: int
+    place: Place
+
+    def __post_init__(self) -> None:
+        for side in (self.ours, self.theirs):
+            side.to(self.place.device, self.place.dtype)
 
     def run_ours(self) -> list[Tensor]:
         """Packed: states of each batch, (T, D)."""
@@ -62,7 +68,7 @@ class Race:
 
     def _input(self, part: Sequences) -> TokenInput:
         offsets = np.cumsum([0, *map(len, part)])
-        return TokenInput.from_packed(np.concatenate(part), offsets, torch.device("cpu"))
+        return TokenInput.from_packed(np.concatenate(part), offsets, self.place.device)
 
     def _packed(self, part: Sequences) -> Tensor:
         packed = self._input(part)
@@ -78,7 +84,8 @@ class Race:
         tokens = np.array([np.pad(item, (0, longest - len(item)), constant_values=ESM_PAD) for item in part])
         mask = np.arange(longest) < np.array([[len(item)] for item in part])
         with torch.inference_mode():
-            states: Tensor = self.theirs(torch.from_numpy(tokens), attention_mask=torch.from_numpy(mask).long())[0]
+            on = (torch.from_numpy(array).to(self.place.device).long() for array in (tokens, mask))
+            states: Tensor = self.theirs(next(on), attention_mask=next(on))[0]
         return states
 
 
@@ -106,9 +113,16 @@ def peer(config: RotaryConfig, *, inner: int) -> nn.Module:
 
 
 @contextmanager
-def one_block_of_padding() -> Any:
+def in_blocks() -> Iterator[None]:
+    """Attention in blocks of like length, as on a CPU, where a GPU has a kernel for packed tokens."""
+    with patch.object(rotary_encoder, "has_varlen_kernel", lambda _: False):
+        yield
+
+
+@contextmanager
+def one_block_of_padding() -> Iterator[None]:
     """Attention padded to the batch's longest sequence, everything else packed."""
-    with patch.object(layout, "BLOCK_RATIO", 0.0):
+    with in_blocks(), patch.object(layout, "BLOCK_RATIO", 0.0):
         yield
 
 
@@ -116,6 +130,7 @@ def parse(text: str, sizes: tuple[str, ...]) -> argparse.Namespace:
     """Options of a token tower's benchmark."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     annotated_lengths.add_option(parser)
+    add_device_option(parser)
     parser.add_argument("--size", choices=sizes, default=sizes[0])
     parser.add_argument("--transcripts", type=int, default=32)
     parser.add_argument("--batch", type=int, default=16)
@@ -123,16 +138,17 @@ def parse(text: str, sizes: tuple[str, ...]) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(race: Race, repeats: int, *, source: str, name: str) -> None:
-    """Print ours, theirs padded and sorted, ours without blocks, and the two claims."""
-    set_up()
+def report(race: Race, repeats: int, *, source: str, name: str, aim_on_gpu: float) -> None:
+    """Print ours, theirs padded and sorted, ours without what it saves in attention, and the claims."""
     ways: dict[str, Callable[[], object]] = {
         "ours, packed, random batches": race.run_ours,
         "transformers, padded, random batches": lambda: race.run_theirs(by_length=False),
         "transformers, sorted by length": lambda: race.run_theirs(by_length=True),
         "ours, attention padded to the longest": one_block_of_padding()(race.run_ours),
     }
-    seconds = best_seconds(ways, repeats)
+    if race.place.on_gpu:
+        ways["ours, attention in blocks"] = in_blocks()(race.run_ours)
+    seconds = best_seconds(ways, repeats, race.place.wait)
     lengths = np.array([len(item) for item in race.sequences])
     flops = rotary_flops(race.ours.config, lengths)
     print(f"{name}: {len(lengths)} sequences, {lengths.sum():,} tokens, {flops / 1e12:.2f} TFLOP; {source}")
@@ -143,5 +159,9 @@ def report(race: Race, repeats: int, *, source: str, name: str) -> None:
     own = seconds["ours, packed, random batches"]
     for way, value in seconds.items():
         print(f"{way:40} {value:7.3f} s  {value / own:.2f} of ours  {flops / value / 1e9:6.0f} useful GFLOP/s")
-    print_ratio("against padded", seconds["transformers, padded, random batches"] / own, 4.0)
+    print_ratio(
+        "against padded",
+        seconds["transformers, padded, random batches"] / own,
+        aim_on_gpu if race.place.on_gpu else 4.0,
+    )
     print_ratio("against sorted by length", seconds["transformers, sorted by length"] / own, 1.3)

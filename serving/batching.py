@@ -117,13 +117,24 @@ class TokenBudgetQueue(Generic[Answer]):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            started = time.perf_counter()
             await loop.run_in_executor(self._worker, self._run_and_settle, batch, loop)
-            self._account(batch, time.perf_counter() - started)
 
     def _run_and_settle(self, batch: list[_Waiting[Answer]], loop: asyncio.AbstractEventLoop) -> None:
+        started = time.perf_counter()
+        answers = self._run_batch(batch)
         # From here straight to the futures: who waits for them need not wait for `_serve` to wake up first.
-        loop.call_soon_threadsafe(_settle, batch, self._run_batch(batch))
+        loop.call_soon_threadsafe(self._settle, batch, answers, time.perf_counter() - started)
+
+    def _settle(self, batch: list[_Waiting[Answer]], answers: list[Answer | Exception], seconds: float) -> None:
+        for item, answer in zip(batch, answers, strict=True):
+            if item.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                item.answer.set_exception(answer)
+            else:
+                item.answer.set_result(answer)
+        # Before those who wait run on: who has an answer finds its batch in the metrics.
+        self._account(batch, seconds)
 
     def _next_batch(self) -> list[_Waiting[Answer]]:
         """The oldest transcripts that fit the budget, at least one; work of vanished clients is dropped."""
@@ -158,13 +169,3 @@ class TokenBudgetQueue(Generic[Answer]):
     def _retry_after_s(self) -> int:
         seconds = self._waiting_tokens / self._tokens_per_s if self._tokens_per_s else 1.0
         return min(max(math.ceil(seconds), 1), _MAX_RETRY_AFTER_S)
-
-
-def _settle(batch: list[_Waiting[Answer]], answers: list[Answer | Exception]) -> None:
-    for item, answer in zip(batch, answers, strict=True):
-        if item.answer.done():
-            continue
-        if isinstance(answer, Exception):
-            item.answer.set_exception(answer)
-        else:
-            item.answer.set_result(answer)

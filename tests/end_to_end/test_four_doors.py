@@ -19,6 +19,8 @@ from components.params import Params, load_params
 from pipelines.local_run import run_locally
 from pipelines.stages import STAGES
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 # A network of 20 steps is no good model; the gates are opened so that packaging is reached.
@@ -85,7 +87,6 @@ def digests(folders: dict[str, Path]) -> dict[str, str]:
     return {**found, "package_model": f"{bento['model_digest']} {bento['code_digest']}"}
 
 
-@pytest.mark.timeout(900)
 def test_three_doors_make_the_same_payloads(
     by_command_line: Path, by_dvc: Path, params: Params, tmp_path: Path
 ) -> None:
@@ -102,7 +103,6 @@ def test_three_doors_make_the_same_payloads(
     assert digest_of(by_dvc / "data/simulated") == digest_of(by_command_line / "data/simulated")
 
 
-@pytest.mark.timeout(900)
 def test_no_payload_holds_the_place_where_it_was_made(by_command_line: Path) -> None:
     for item in STEPS:
         artifact = by_command_line / item.place
@@ -111,7 +111,6 @@ def test_no_payload_holds_the_place_where_it_was_made(by_command_line: Path) -> 
                 assert str(by_command_line).encode() not in file.read_bytes(), file
 
 
-@pytest.mark.timeout(900)
 def test_a_second_repro_does_nothing(by_dvc: Path) -> None:
     before = {item.name: (by_dvc / item.place).stat().st_mtime_ns for item in STAGES}
     assert "up to date" in call("dvc", "repro", cwd=by_dvc).stdout
