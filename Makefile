@@ -70,7 +70,7 @@ $(STAMP): pyproject.toml requirements/constraints.txt $(TORCH)
 	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
 	@echo "Installing into $(VENV) (once, 1-3 minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 -r $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c requirements/constraints.txt -e '.[all]'
 	@touch $(STAMP)
 
 # Resolve the pins anew; uv.lock records index addresses and stays out of the repository.

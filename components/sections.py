@@ -54,6 +54,7 @@ class FabricateParams(Section):
     `window_bp` spaces the genes; None = extract.window_bp. `*_dose` multiply the effects of each modality's elements
     on log1p TPM (0 = none, and no interaction with them either). Rates are probabilities: `motif_rate` of an element
     where it counts, `decoy_rate` of one where it does not, `shared_tss_rate` of a transcript to start with another.
+    `tss_spread_bp`: start sites of one promoter lie up to so many bp downstream of each other; 0 = at one place.
     """
 
     seed: int = 1
@@ -62,6 +63,7 @@ class FabricateParams(Section):
     window_bp: int | None = Field(default=None, gt=0)
     noncoding_share: float = Field(default=0.13, ge=0, lt=1)
     shared_tss_rate: float = Field(default=0.22, ge=0, lt=1)
+    tss_spread_bp: int = Field(default=0, ge=0, le=40)
     motif_rate: float = Field(default=0.5, gt=0, lt=1)
     decoy_rate: float = Field(default=0.15, ge=0, le=1)
     dna_dose: float = Field(default=1.0, ge=0)

@@ -60,7 +60,12 @@ def simulate_genome(params: FabricateParams, window_bp: int) -> tuple[list[Conti
     """Draw all genes and place them on contigs chr1.. and chrM, in genomic order."""
     rng = np.random.default_rng([params.seed, 1])
     designs = _designs(rng, params)
-    rates = Rates(motif=params.motif_rate, decoy=params.decoy_rate, shared_tss=params.shared_tss_rate)
+    rates = Rates(
+        motif=params.motif_rate,
+        decoy=params.decoy_rate,
+        shared_tss=params.shared_tss_rate,
+        tss_spread_bp=params.tss_spread_bp,
+    )
     genes = [
         spliced_gene(np.random.default_rng([params.seed, 2, index]), design, rates, window_bp)
         for index, design in enumerate(designs)

@@ -39,11 +39,14 @@ class GeneDesign:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Probabilities of the fabrication: an element in its place, a decoy where there is none, a shared TSS."""
+    """Probabilities of the fabrication: an element in its place, a decoy where there is none, a shared TSS; and how far
+    apart start sites of one promoter lie.
+    """
 
     motif: float
     decoy: float
     shared_tss: float
+    tss_spread_bp: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from components.fabricate.gene_model import WINDOW_MARGIN_BP, Gene, GeneDesign, Interval, Isoform, Layout, Rates
@@ -39,6 +41,14 @@ def spliced_gene(rng: np.random.Generator, design: GeneDesign, rates: Rates, win
         plant_utr_decoy(rng, gene, layout, rates)
     protein = write_cds(rng, gene, layout, design, rates) if design.coding else [0] * len(layout.cassettes)
     _add_isoforms(rng, gene, layout, design, (dna, rna, protein))
+    if rates.tss_spread_bp:
+        starts = {start for start, _ in layout.first_exons}
+        gene.isoforms = [
+            _started_later(isoform, int(rng.integers(0, rates.tss_spread_bp + 1)))
+            if isoform.exons[0][0] in starts
+            else isoform
+            for isoform in gene.isoforms
+        ]
     return gene
 
 
@@ -174,6 +184,17 @@ def _without_end(
         states=(states[0][promoter], 0, 0 if cassette == SKIPPED else states[2][cassette]),
         cds=(exons[0][1] - exons[0][0] + layout.utr5_nt, _nt(exons)),
         tags=("mRNA_end_NF", "cds_end_NF"),
+    )
+
+
+def _started_later(isoform: Isoform, bp: int) -> Isoform:
+    """The same transcript without the first bases of its first exon."""
+    start, end = isoform.exons[0]
+    return replace(
+        isoform,
+        exons=((start + bp, end), *isoform.exons[1:]),
+        cds=None if isoform.cds is None else (isoform.cds[0] - bp, isoform.cds[1] - bp),
+        selenocysteine=None if isoform.selenocysteine is None else isoform.selenocysteine - bp,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fabricated_reader import Raw, small_params
+from fabricated_reader import Raw, read_raw, small_params
 
 from components.artifacts import AlreadyComplete, sha256_file
 from components.fabricate import step
@@ -31,6 +32,24 @@ def test_doses_change_expression_only(raw: Raw, tmp_path: Path) -> None:
     first, other = _digests(raw.folder), _digests(tmp_path / "raw")
     changed = {name for name in first if first[name] != other[name]}
     assert changed == {"transcript_tpm.gct.gz", "truth.json"}
+
+
+def test_start_sites_of_one_promoter_can_lie_apart(raw: Raw, tmp_path: Path) -> None:
+    """Up to the bp asked for, downstream; genome, coding sequences and expression stay as they are."""
+    step.run({}, small_params("fabricate.tss_spread_bp=40"), tmp_path / "raw", tmp_path)
+    spread = read_raw(tmp_path / "raw")
+    assert spread.genome == raw.genome
+    moved = []
+    for name, item in raw.transcripts.items():
+        other = spread.transcripts[name]
+        moved.append((other.tss - item.tss) * (1 if item.strand == "+" else -1))
+        assert spread.spliced(other, "CDS") == raw.spliced(item, "CDS")
+        assert raw.spliced(item, "exon").endswith(spread.spliced(other, "exon"))
+        assert other.features["Selenocysteine"] == item.features["Selenocysteine"]
+    assert min(moved) == 0
+    assert max(moved) == 40
+    assert spread.truth["counts"]["distinct_tss"] > raw.truth["counts"]["distinct_tss"]
+    np.testing.assert_array_equal(spread.expression()[2], raw.expression()[2])
 
 
 def test_it_calls_itself_simulated(raw: Raw) -> None:
