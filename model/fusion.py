@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from model.config import IsoFormerConfig
@@ -19,7 +18,7 @@ from model.encoders.layout import TokenLayout, full_layout, padded_layout, with_
 from model.encoders.rotary_encoder import INITIAL_DEVIATION, initialise_linear
 from model.errors import InputError
 from model.pairs import PaddedPairs, PaddedSide, Pairs, pair_up
-from model.resampler import CAbstractor, PerceiverResampler
+from model.resampler import CAbstractor, PerceiverResampler, attention
 
 COMPRESSORS: dict[str, type[nn.Module]] = {"perceiver_resampler": PerceiverResampler, "c_abstractor": CAbstractor}
 
@@ -118,7 +117,7 @@ class CrossAttention(nn.Module):
         mixed = []
         for q_nLD, k_nCD, v_nCD, mask in zip(query, key, value, pairs.context.masks(), strict=True):
             q_nHLK, k_nHCK, v_nHCK = (self._heads(x) for x in (q_nLD, k_nCD, v_nCD))
-            mixed_nHLK = F.scaled_dot_product_attention(q_nHLK, k_nHCK, v_nHCK, attn_mask=mask)
+            mixed_nHLK = attention(q_nHLK, k_nHCK, v_nHCK, mask)
             mixed.append(mixed_nHLK.transpose(1, 2).flatten(2))
         return mixed
 
@@ -139,10 +138,7 @@ class CrossAttention(nn.Module):
                 logits = logits.masked_fill(~mask, -torch.inf)
             mean_nHC = (pairs.target.weights(logits, block)[:, None, None] @ logits.softmax(dim=-1))[:, :, 0]
             read.append((mean_nHC @ x_nCD).flatten(1))
-        width = self.heads * context.states.shape[1]
-        context_BHD = pairs.to_transcripts(read, context.states.new_zeros(target.present.shape[0], width)).unflatten(
-            1, (self.heads, -1)
-        )
+        context_BHD = pairs.to_transcripts(read).unflatten(1, (self.heads, -1))
         value_HKD = self.value.weight.unflatten(0, (self.heads, -1))
         return torch.einsum("bhd,hkd->bhk", context_BHD, value_HKD).flatten(1) + self.value.bias
 
@@ -201,11 +197,11 @@ class CrossAttentionStack(nn.Module):
                 break
             mixed = layer.mix(target, context, pairs)
             means = [(pairs.target.weights(x, block)[:, None] @ x)[:, 0] for block, x in enumerate(mixed)]
-            pooled_BD = pooled_BD + layer.finish(pairs.to_transcripts(means, torch.zeros_like(pooled_BD)), attended)
+            pooled_BD = pooled_BD + layer.finish(pairs.to_transcripts(means), attended)
             if target.of_transcript is not None:
                 target = target.per_transcript()
                 pairs = pairs_of(target, context)
-            mixed_TD = pairs.target.join(mixed, target.states.shape[0]) if mixed else torch.zeros_like(target.states)
+            mixed_TD = pairs.target.join(mixed, target.states.shape[0])
             target = replace(target, states=target.states + layer.finish(mixed_TD, attended[target.layout.row]))
         return pooled_BD
 

@@ -1,7 +1,8 @@
 """Which tokens of a target attend to which tokens of a context, without padding either to the batch's longest.
 
 B transcripts, n of them in a block, T tokens, L target and C context tokens of a block's longest, D channels.
-Transcripts are put into blocks of like target and like context length; one that lacks either is in none.
+Transcripts are put into blocks of like target and like context length; one that lacks either is in none. Where all do,
+there is one block of none: what runs over it computes nothing, and leaves every parameter a gradient of zero.
 """
 
 from __future__ import annotations
@@ -86,10 +87,8 @@ class Pairs:
     target: Side
     context: Side
 
-    def to_transcripts(self, blocks: list[Tensor], like: Tensor) -> Tensor:
+    def to_transcripts(self, blocks: list[Tensor]) -> Tensor:
         """One row (n, D) per pair → (B, D), zero for transcripts in no block."""
-        if not blocks:
-            return like
         return place(torch.cat(blocks), None, self.transcripts, self.total)
 
 
@@ -100,7 +99,7 @@ def pair_up(target: TokenLayout, target_of_B: np.ndarray, context: TokenLayout, 
     queries = np.append(target.counts, 0)[target_of_B]
     keys = np.append(context.counts, 0)[context_of_B]
     blocks = _blocks(queries, keys)
-    order = np.concatenate([np.empty(0, dtype=np.int64), *blocks])
+    order = np.concatenate(blocks)
     device = target.lengths.device
     return Pairs(
         transcripts=to_device(order, device),
@@ -116,7 +115,7 @@ def _blocks(queries: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
     blocks = []
     for rows in _alike(paired, queries):
         blocks.extend(_alike(rows, keys))
-    return blocks
+    return blocks or [paired]
 
 
 def _alike(rows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
@@ -134,13 +133,13 @@ def _side(
 ) -> Side:
     assert layout.first is not None
     assert layout.counts is not None
-    sequences = of_B[np.concatenate([np.empty(0, dtype=np.int64), *blocks])]
+    sequences = of_B[np.concatenate(blocks)]
     counts = layout.counts[sequences]
     # Whole rectangles are copied row by row, which costs less than token by token.
     whole = layout.slot is None and bool((counts == layout.length).all())
     ends = np.cumsum(counts)
     index = np.arange(counts.sum()) + np.repeat(layout.first[sequences] - (ends - counts), counts)
-    shapes = tuple((len(rows), int(lengths[rows].max())) for rows in blocks)
+    shapes = tuple((len(rows), int(lengths[rows].max(initial=1))) for rows in blocks)
     slots = []
     for rows, (_, length) in zip(blocks, shapes, strict=True):
         full = bool((lengths[rows] == length).all())
@@ -193,6 +192,6 @@ class PaddedPairs:
     target: PaddedSide
     context: PaddedSide
 
-    def to_transcripts(self, blocks: list[Tensor], like: Tensor) -> Tensor:
+    def to_transcripts(self, blocks: list[Tensor]) -> Tensor:
         """(B, D) as it is."""
         return blocks[0]

@@ -70,7 +70,7 @@ class ResamplerBlock(nn.Module):
         key, value = map(self._heads, self.key_value(self.token_norm(x_NLC)).chunk(2, dim=-1))
         places = torch.arange(x_NLC.shape[1], device=x_NLC.device)
         mask = (places < lengths_N.clamp(min=1)[:, None])[:, None, None]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = attention(query, key, value, mask)
         latents_NMC = latents_NMC + self.output(mixed.transpose(1, 2).flatten(2))
         inner = F.gelu(self.feed_forward_in(self.feed_forward_norm(latents_NMC)))
         return latents_NMC + self.feed_forward_out(inner)
@@ -118,6 +118,14 @@ class ConvBlock(nn.Module):
         """(N, L, C) → (N, L, C)."""
         mixed = self.depthwise(x_NLC.transpose(1, 2)).transpose(1, 2)
         return x_NLC + self.outer(F.gelu(self.inner(self.norm(mixed))))
+
+
+def attention(q_NHMK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention, (N, H, M, K); `mask` is true where a key counts. N may be 0."""
+    if q_NHMK.shape[0] == 0:
+        # Kernels of a GPU may refuse an empty batch; its gradients are zero, not missing.
+        return q_NHMK + (k_NHLK + v_NHLK).sum(dim=2, keepdim=True)
+    return F.scaled_dot_product_attention(q_NHMK, k_NHLK, v_NHLK, attn_mask=mask)
 
 
 def adaptive_mean_weights(lengths_N: Tensor, length: int, bins: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -35,7 +36,10 @@ class Parallel:
         """Take notice of parameters that began to be trained."""
         self.network: nn.Module = self.model
         if self.ranks > 1 and not self.sharded:
-            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # Its new name, `forward_sync_buffers`, is not known to torch 2.10.
+                warnings.simplefilter("ignore", FutureWarning)
+                self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
 
     def accumulate(self, *, last: bool) -> AbstractContextManager[Any]:
         """Within it gradients stay on the rank, until the last micro-batch of a step."""

@@ -48,7 +48,7 @@ class WindowBatchNorm(nn.Module):
             normalised: Tensor = out
             return normalised
         if from_batch and not x_WLC.numel():
-            return x_WLC
+            return x_WLC * weight + bias  # no statistics; the parameters stay in the graph
         flat = x_WLC.flatten(0, 1)
         flat = F.batch_norm(
             flat, self.running_mean, self.running_var, weight, bias, from_batch, MOMENTUM * from_batch, EPSILON
@@ -90,6 +90,14 @@ def _sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def _moments(x_WLC: Tensor) -> Tensor:
+    """Mean, mean square and 1 of each window, float64 (W, 2 C + 1)."""
+    if not x_WLC.numel():  # a rank without windows
+        return x_WLC.new_zeros(0, 2 * x_WLC.shape[2] + 1, dtype=torch.float64)
+    variance_WC, mean_WC = (value.double() for value in torch.var_mean(x_WLC, dim=1, correction=0))
+    return torch.cat([mean_WC, variance_WC + mean_WC.square(), torch.ones_like(mean_WC[:, :1])], dim=1)
+
+
 class _GlobalNorm(torch.autograd.Function):
     """Normalise with statistics of all ranks, windows by their share; sums travel in float64."""
 
@@ -98,9 +106,7 @@ class _GlobalNorm(torch.autograd.Function):
         ctx: Any, x_WLC: Tensor, weight_C: Tensor, bias_C: Tensor, share_W: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         length, channels = x_WLC.shape[1:]
-        variance_WC, mean_WC = (value.double() for value in torch.var_mean(x_WLC, dim=1, correction=0))
-        moments = torch.cat([mean_WC, variance_WC + mean_WC.square(), torch.ones_like(mean_WC[:, :1])], dim=1)
-        totals = _sum_over_ranks(share_W @ moments) * length
+        totals = _sum_over_ranks(share_W @ _moments(x_WLC)) * length
         total = totals[-1].clamp(min=1)
         mean = totals[:channels] / total
         variance = (totals[channels:-1] / total - mean.square()).clamp(min=0)

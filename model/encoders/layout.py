@@ -96,7 +96,7 @@ class TokenLayout:
         if self.order is None:
             return masked_mean(self.spread(x_TD), self.lengths)
         if not self.blocks:
-            return x_TD.new_zeros(self.sequences, x_TD.shape[1])
+            return place(x_TD, None, self.order, self.sequences)  # zeros that know where they come from
         lengths = self.lengths[self.order].split([block.sequences for block in self.blocks])
         means = [masked_mean(x_NLD, own) for x_NLD, own in zip(self.per_block(x_TD), lengths, strict=True)]
         return place(torch.cat(means), None, self.order, self.sequences)

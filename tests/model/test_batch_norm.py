@@ -55,7 +55,7 @@ def _rank(rank: int, config: IsoFormerConfig, items: list[TranscriptInput], cut:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
     model = _build(config)
-    network = DistributedDataParallel(model, find_unused_parameters=True)
+    network = DistributedDataParallel(model)
     own = items[:cut] if rank == 0 else items[cut:]
     predicted = network(TorchBatch.from_packed(collate(own, config)))
     (predicted.square().sum() * RANKS / len(items)).backward()

@@ -217,3 +217,22 @@ def test_golden_values(small_config: IsoFormerConfig, make_transcripts: MakeTran
     """A seeded small model gives the numbers it has always given."""
     model, items = build(small_config, seed=7), make_transcripts(small_config, 2, complete=True)
     np.testing.assert_allclose(predict(model, items), GOLDEN, atol=1e-6)
+
+
+@pytest.mark.parametrize("absent", ["skip", "specials", "learned"])
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_a_batch_that_lacks_a_modality_leaves_no_parameter_without_gradient(
+    small_config: IsoFormerConfig, make_transcripts: MakeTranscripts, absent: str, kind: str
+) -> None:
+    """Processes that train together exchange the gradients of all parameters: one that is missing would stop them."""
+    fusion = replace(small_config.fusion, absent=absent, kind=kind, absent_slot="learned")  # type: ignore[arg-type]
+    for batch_norm in ("frozen", "global"):
+        dna = replace(small_config.dna, batch_norm=batch_norm)  # type: ignore[type-var,arg-type]
+        model = build(replace(small_config, fusion=fusion, dna=dna)).train()
+        items = make_transcripts(model.config, 2, complete=True)
+        batches = {f"without {name}": [replace(item, **{name: None}) for item in items] for name in MODALITIES}
+        for case, batch in {**batches, "of no transcript": []}.items():
+            model.zero_grad(set_to_none=True)
+            model(TorchBatch.from_packed(collate(batch, model.config))).square().sum().backward()
+            assert not [name for name, p in model.named_parameters() if p.grad is None], f"a batch {case}"
+            assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

@@ -46,6 +46,27 @@ def test_two_processes_train_the_parameters_that_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param({"batch_transcripts": 16, "budget": {"transcripts": 3}}, id="one has fewer micro-batches"),
+        pytest.param({"batch_transcripts": 1}, id="one has no transcript"),
+    ],
+)
+def test_processes_that_have_less_to_do_than_others_train_the_same_parameters(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, recipe: dict[str, object]
+) -> None:
+    """Micro-batches of no transcript, and such whose transcripts all lack a protein."""
+    params = changed(exact(sanity_params, "frozen"), train=recipe)
+    finish(tmp_path / "one", transcripts, params)
+    one = state(tmp_path / "one", "model")
+    for sharding in ("ddp", "fsdp"):
+        finish(tmp_path / sharding, transcripts, changed(params, runtime={"processes": 2, "sharding": sharding}))
+        two = state(tmp_path / sharding, "model")
+        assert max(float((two[name] - one[name]).abs().max()) for name in one) <= 1e-10
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 @pytest.mark.parametrize(("learning_rate", "bound"), [(3e-5, 1e-5), (1e-3, 5e-5)])
 def test_in_float32_the_losses_agree(
