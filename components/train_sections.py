@@ -72,6 +72,8 @@ class TrainParams(Section):
     """The training recipe; an optimizer step is always `batch_transcripts` transcripts over all processes.
 
     The paper's: Adam, learning rate 3e-5, batch 64, early stopping on a 5 % validation split (--preset paper).
+    `loss_tissues`: the tissues whose labels count, in training and early stopping (empty = all);
+    evaluation still judges them all.
     `early_stopping_metric` is read on the validation split after each epoch; the best epoch is kept.
     `batch_order`: shuffle DNA windows, whose transcripts stay together, or transcripts.
     `tss_cluster_bp`: transcription start sites this close share one window while training: inexact, 0 = off.
@@ -89,6 +91,7 @@ class TrainParams(Section):
     tss_cluster_bp: int = Field(default=0, ge=0)
     max_epochs: int = Field(default=50, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
+    loss_tissues: list[str] = Field(default=[])
     early_stopping_metric: Literal["mse", "r2"] = "mse"
     patience_epochs: int = Field(default=5, ge=1)
     optimizer: Literal["adam", "adamw"] = "adam"

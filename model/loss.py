@@ -5,26 +5,21 @@ B transcripts, T tissues.
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 
-def squared_error(predicted_BT: Tensor, label_BT: Tensor, tissues_T: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum of squared errors over observed labels, and how many there are (both scalars, the count in float64).
+def squared_errors(predicted_BT: Tensor, label_BT: Tensor) -> Tensor:
+    """Of each transcript, (B,): the sum over its observed labels, over T. NaN is a label that was not observed.
 
-    A label is observed unless it is NaN; `tissues_T`, bool (T,), leaves out whole tissues. Unobserved labels add
-    nothing to the loss, and exactly nothing to any gradient. Two scalars instead of a mean: sums and counts add up over
-    microbatches and ranks, so that sum/count of the global batch weighs each observed label alike however the batch is
+    Such a label adds nothing, and exactly nothing to any gradient. Their sum over `observed_transcripts` is the loss:
+    sums and counts add up over micro-batches and ranks, so that each observed label weighs alike however a step is
     divided; a mean of means would not.
     """
-    observed_BT = ~label_BT.isnan()
-    if tissues_T is not None:
-        observed_BT = observed_BT & tissues_T
-    # Filled before subtracting: NaN times zero would still be NaN in the gradient.
-    error_BT = (predicted_BT - label_BT.masked_fill(~observed_BT, 0)).masked_fill(~observed_BT, 0)
-    return error_BT.square().sum(), observed_BT.sum().double()
+    # Filled before it is squared: NaN times zero would still be NaN in the gradient.
+    return (predicted_BT - label_BT).masked_fill(label_BT.isnan(), 0).square().mean(dim=1)
 
 
-def masked_mse(predicted_BT: Tensor, label_BT: Tensor, tissues_T: Tensor | None = None) -> Tensor:
-    """Mean squared error over observed labels (see `squared_error`); zero, with zero gradient, where none is."""
-    total, count = squared_error(predicted_BT, label_BT, tissues_T)
-    return total / count.clamp(min=1).to(total.dtype)
+def observed_transcripts(label_BT: np.ndarray) -> float:
+    """How many transcripts' worth of labels were observed: B where none is NaN, 1 where all are: a loss of zero."""
+    return float(np.count_nonzero(~np.isnan(label_BT)) / label_BT.shape[1]) or 1.0

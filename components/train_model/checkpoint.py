@@ -37,7 +37,7 @@ class Progress:
     best_metric: float | None = None
     best_epoch: int = -1
     epoch_loss_sum: float = 0.0
-    epoch_transcripts: int = 0
+    epoch_transcripts: float = 0.0  # transcripts' worth of observed labels
     history: list[dict[str, Any]] = field(default_factory=list)
     resharded: list[dict[str, Any]] = field(default_factory=list)
 

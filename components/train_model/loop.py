@@ -47,6 +47,7 @@ from components.train_model.trouble import diverged, memory_watched
 from components.train_model.validation import StoppedWhileValidating, Validation, standardised
 from components.train_sections import RuntimeParams, TrainParams
 from model.isoformer import IsoFormer
+from model.loss import observed_transcripts, squared_errors
 
 
 class Preempted(Exception):  # noqa: N818 - a request, not an error
@@ -87,11 +88,11 @@ class Trainer:
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = [parameter for _, parameter in trained_at_some_time(model, recipe)]
         self.ema = AveragedWeights(model, recipe)
-        train_labels = standardised(train)
+        train_labels = standardised(train, recipe.loss_tissues)
         if recipe.shuffle_labels:
             train_labels = np.random.default_rng(recipe.seed).permutation(train_labels)
         self.loader = self._loader(train, train_labels)
-        valid_loader = self._loader(valid, standardised(valid))
+        valid_loader = self._loader(valid, standardised(valid, recipe.loss_tissues))
         self.validation = Validation(valid_loader, recipe.budget, self.parallel)
         self.progress = Progress()
         self.writer = CheckpointWriter(background=runtime.background_checkpoints)
@@ -150,13 +151,14 @@ class Trainer:
             group["lr"] = scheduled(group["base_lr"], progress.step, self.total_steps, recipe)
         # The seed of dropout follows the step, so that a resumed run draws what an unbroken one would.
         torch.manual_seed(_stream_seed(recipe.seed, progress.step, self.rank))
-        errors = self.compute_gradients(micro_batches, self.observed(rows))
+        count = observed_transcripts(self.loader.labels[rows])
+        errors = self.compute_gradients(micro_batches, count)
         norm = self.parallel.clip(self.parameters, recipe.gradient_clip_norm)
         # Sums over ranks agree on all of them: all stop, or none does.
         own = math.fsum(float(error.sum()) for error in errors) if len(errors) > 1 else errors[0].sum().item()
         totals = self.parallel.sum(torch.tensor([own, float(self.stop_requested)], dtype=torch.float64))
         loss_sum, self.stop_agreed = float(totals[0]), bool(totals[1] > 0)
-        if not math.isfinite(loss_sum) or loss_sum > recipe.max_loss * len(rows) or not torch.isfinite(norm):
+        if not math.isfinite(loss_sum) or loss_sum > recipe.max_loss * count or not torch.isfinite(norm):
             own_losses = {
                 int(row): float(error)
                 for micro, error_B in zip(micro_batches, errors, strict=True)
@@ -169,12 +171,8 @@ class Trainer:
         progress.step += 1
         progress.step_in_epoch += 1
         progress.epoch_loss_sum += loss_sum
-        progress.epoch_transcripts += len(rows)
-        self._note(rows, micro_batches, loss_sum / len(rows), float(norm))
-
-    def observed(self, rows: np.ndarray) -> float:
-        """How many transcripts' worth of labels a global batch has: those that are NaN weigh nothing."""
-        return float(np.count_nonzero(~np.isnan(self.loader.labels[rows])) / self.loader.labels.shape[1])
+        progress.epoch_transcripts += count
+        self._note(rows, micro_batches, loss_sum / count, float(norm))
 
     def compute_gradients(self, micro_batches: list[MicroBatch], count: float) -> list[torch.Tensor]:
         """Add up the gradient of a step of `count` transcripts; returns each micro-batch's squared errors, (B,)."""
@@ -184,8 +182,7 @@ class Trainer:
             for index, micro in enumerate(micro_batches):
                 computed.append(micro)
                 with self.parallel.accumulate(last=index == len(micro_batches) - 1):
-                    difference_BT = self._predict(self.parallel.network, micro) - micro.labels
-                    error_B = difference_BT.masked_fill(micro.labels.isnan(), 0).square().mean(dim=1)
+                    error_B = squared_errors(self._predict(self.parallel.network, micro), micro.labels)
                     # Ranks average gradients: times ranks over the global count, that average is the global mean.
                     (error_B.sum() * self.ranks / count).backward()
                 errors.append(error_B.detach())
@@ -230,7 +227,7 @@ class Trainer:
             "epoch": progress.epoch,
             "step": progress.step,
             "learning_rate": scheduled(self.recipe.learning_rate, progress.step, self.total_steps, self.recipe),
-            "train_mse": progress.epoch_loss_sum / max(1, progress.epoch_transcripts),
+            "train_mse": progress.epoch_loss_sum / (progress.epoch_transcripts or 1),
             "valid_mse": scores["mse"],
             "valid_r2": scores["r2"],
         }
@@ -244,8 +241,8 @@ class Trainer:
         for tracker in self.trackers:
             tracker.log({f"valid/{name}": value for name, value in scores.items()}, progress.step)
         progress.epoch += 1
-        progress.step_in_epoch = progress.epoch_transcripts = 0
-        progress.epoch_loss_sum = 0.0
+        progress.step_in_epoch = 0
+        progress.epoch_loss_sum = progress.epoch_transcripts = 0.0
         self._checkpoint()
 
     def _keep_if_best(self, scores: Mapping[str, float]) -> None:

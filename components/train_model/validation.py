@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from components.train_model.parallel import Parallel
 from components.train_model.sampler import plan_step
 from components.train_model.trouble import memory_watched
 from components.train_sections import BudgetParams
+from model.errors import InputError
 
 EVALUATION_BATCH = 256
 
@@ -34,8 +35,10 @@ class Validation:
         self, predict: Callable[[MicroBatch], torch.Tensor], stop: Callable[[], bool] = lambda: False
     ) -> dict[str, float]:
         """MSE of standardised labels, and R² averaged over tissues; `predict` gives (B, tissues)."""
-        labels = self.loader.labels
-        squared = (self.predict(predict, stop) - labels) ** 2
+        labels, predicted = self.loader.labels, self.predict(predict, stop)
+        seen = ~np.isnan(labels).all(axis=0)
+        labels, predicted = labels[:, seen], predicted[:, seen]
+        squared = (predicted - labels) ** 2
         missing = bool(np.isnan(labels).any())
         error = np.nanmean(squared, axis=0) if missing else squared.mean(axis=0)
         spread = np.nanvar(labels, axis=0) if missing else labels.var(axis=0)
@@ -62,8 +65,22 @@ class Validation:
         return np.asarray(self.parallel.sum(torch.from_numpy(result)).cpu().numpy())
 
 
-def standardised(data: TranscriptData) -> np.ndarray:
-    """Labels on the model's scale: mean 0 and deviation 1 over the training split, float32 (N, tissues)."""
+def standardised(data: TranscriptData, tissues: Sequence[str] = ()) -> np.ndarray:
+    """Labels on the model's scale: mean 0 and deviation 1 over the training split, float32 (N, tissues).
+
+    NaN, which no loss counts, in tissues that are not among `tissues`, where any is named.
+    """
     config = data.config
+    unknown = sorted(set(tissues) - set(config.tissues))
+    if unknown:
+        raise InputError(
+            where="train.loss_tissues",
+            expected=f"tissues of the dataset: {', '.join(config.tissues)}",
+            found=", ".join(unknown),
+            fix="Name them as the dataset does, or none to count all.",
+        )
     mean, std = (np.array(scale, dtype=np.float32) for scale in (config.output_mean, config.output_std))
-    return np.asarray((data.labels - mean) / std, dtype=np.float32)
+    labels = np.asarray((data.labels - mean) / std, dtype=np.float32)
+    if tissues:
+        labels[:, [name not in tissues for name in config.tissues]] = np.nan
+    return labels

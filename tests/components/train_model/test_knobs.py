@@ -203,6 +203,24 @@ def test_labels_are_shuffled_and_losses_limited_where_asked(plain: Params, trans
         train_steps(make_trainer(changed(plain, train={"max_loss": 1e-3}), transcripts, tmp_path), 1)
 
 
+def test_only_the_tissues_that_count_are_learned_and_judged(plain: Params, transcripts: Path, tmp_path: Path) -> None:
+    tissues = make_trainer(plain, transcripts, tmp_path).model.config.tissues
+    trainer = make_trainer(changed(plain, train={"loss_tissues": list(tissues[1:3])}), transcripts, tmp_path)
+    before = trainer.model.head.outer.weight.detach().clone()
+    (loss_sum,) = train_steps(trainer, 1)
+    assert trainer.progress.epoch_transcripts == pytest.approx(16 * 2 / len(tissues))
+    assert 0.1 < loss_sum / trainer.progress.epoch_transcripts < 10
+    moved = (trainer.model.head.outer.weight != before).any(dim=1).tolist()
+    assert moved == [name in tissues[1:3] for name in tissues]
+    predicted = trainer.validation.predict(trainer._predict_whole, lambda: False)[:, 1:3]
+    labels = trainer.validation.loader.labels[:, 1:3]
+    error, spread = ((predicted - labels) ** 2).mean(axis=0), labels.var(axis=0)
+    scores = trainer.validation.scores(trainer._predict_whole)
+    assert scores == pytest.approx({"mse": error.mean(), "r2": (1 - error / spread).mean()}, rel=1e-5)
+    with pytest.raises(InputError, match=r"found Livr"):
+        make_trainer(changed(plain, train={"loss_tissues": ["Livr"]}), transcripts, tmp_path)
+
+
 @pytest.mark.parametrize("tower", ["dna", "rna", "protein"])
 def test_each_tower_recomputes_by_itself(plain: Params, transcripts: Path, tmp_path: Path, tower: str) -> None:
     kept = held_for_backward(make_trainer(plain, transcripts, tmp_path))

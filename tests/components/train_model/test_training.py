@@ -21,6 +21,7 @@ from components.train_model.trackers import Accelerate, Dispensable, open_tracke
 from components.train_model.trouble import memory_advice
 from components.train_sections import BudgetParams
 from model.errors import InputError
+from model.loss import observed_transcripts
 from model.weights import load_model
 from tests.components.train_model.trainers import make_trainer, train_steps
 from tests.components.train_model.workers import QUIET, changed
@@ -104,7 +105,7 @@ def test_missing_labels_weigh_nothing(tmp_path: Path, sanity_params: Params, tra
     rows, labels = np.arange(20), trainer.loader.labels
     labels[3:9, 4:] = np.nan
     micro = [trainer.loader.make(rows[:7]), trainer.loader.make(rows[7:])]
-    trainer.compute_gradients(micro, trainer.observed(rows))
+    trainer.compute_gradients(micro, observed_transcripts(labels[rows]))
     parameter = trainer.parameters[0]
     divided = parameter.grad.clone()
     trainer.optimizer.zero_grad()
