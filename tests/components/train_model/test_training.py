@@ -17,6 +17,7 @@ from components.train_model.preflight import preflight
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import epoch_batches, plan_step
 from components.train_model.step import run, run_preflight
+from components.train_model.towers import check_origins, origin_lines
 from components.train_model.trackers import Accelerate, Dispensable, open_trackers
 from components.train_model.trouble import memory_advice
 from components.train_sections import BudgetParams
@@ -200,14 +201,45 @@ def test_a_tower_is_unfrozen_when_the_recipe_says(tmp_path: Path, pretrained: Pa
     assert not torch.equal(stem, start)
 
 
-def test_frozen_towers_need_weights_and_sharded_ones_stay_frozen(
-    tmp_path: Path, sanity_params: Params, transcripts: Path, pretrained: Params
+def test_a_tower_is_frozen_or_adapted_only_with_weights_of_its_own(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    lora = {"rna": {"trainable": "lora"}}
-    with pytest.raises(InputError, match=r"towers.rna.trainable.*random weights.*data.weights.rna"):
-        run(
-            {"transcripts": transcripts}, changed(sanity_params, train={"towers": lora}), tmp_path / "m", tmp_path / "w"
-        )
+    payload = str(model / "payload")
+    towers = {"dna": {"trainable": "none"}, "rna": {"trainable": "last_blocks", "last_blocks": 1}}
+    towers["protein"] = {"trainable": "lora"}
+
+    def train(out: str, **weights: str) -> str:
+        params = changed(sanity_params, data={"weights": weights}, train={"towers": towers, "max_steps": 1})
+        run({"transcripts": transcripts}, params, tmp_path / out, tmp_path / "work")
+        return capfd.readouterr().out
+
+    with pytest.raises(InputError, match=r"random weights for dna \(none\), protein \(lora\).*data.weights.dna, data"):
+        train("one", rna=payload)
+    with pytest.raises(InputError, match=r"towers.rna.trainable: .*random weights for rna \(last_blocks\)"):
+        train("two", dna=payload, protein=payload)
+    said = train("three", dna=payload, rna=payload, protein=payload)
+    assert [line for line in said.splitlines() if line.startswith("weights of")] == [
+        *(f"weights of {name}: {payload} (isoformer)" for name in ("dna", "rna", "protein")),
+        "weights of fusion and head: random",
+    ]
+    assert f"weights of rna: {payload}" in train("whole", isoformer=payload)
+
+
+def test_what_starts_at_random_is_said(sanity_params: Params, transcripts: Path, model: Path, tmp_path: Path) -> None:
+    params = changed(sanity_params, data={"weights": {"rna": str(model / "payload")}})
+    trainer = make_trainer(params, transcripts, tmp_path)
+    check_origins(trainer.model, params.train)
+    assert origin_lines(trainer.model, params.data.weights) == [
+        "weights of dna: random",
+        f"weights of rna: {model / 'payload'} (isoformer)",
+        "weights of protein: random",
+        "weights of fusion and head: random",
+    ]
+
+
+def test_a_budget_with_global_batch_statistics_is_refused(
+    tmp_path: Path, sanity_params: Params, transcripts: Path
+) -> None:
     budget = changed(sanity_params, train={"budget": {"dna_windows": 4}})
     with pytest.raises(InputError, match=r"train.budget: .*batch_norm"):
         run({"transcripts": transcripts}, budget, tmp_path / "m", tmp_path / "w")
