@@ -95,7 +95,7 @@ def test_a_preflight_alone_trains_nothing_and_leaves_nothing(
 ) -> None:
     run_preflight({"transcripts": transcripts}, sanity_params, tmp_path / "work")
     said = capfd.readouterr().out
-    assert re.search(r"preflight: the 3 largest micro-batches fit", said)
+    assert re.search(r"preflight: the \d largest micro-batches fit", said)
     assert "epoch" not in said
     assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
 
