@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from components.train_model.preflight import preflight
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import epoch_batches, plan_step
 from components.train_model.step import run, run_preflight
+from components.train_model.tower_cache import TowerCache
 from components.train_model.towers import check_origins, origin_lines
 from components.train_model.trackers import Accelerate, Dispensable, open_trackers
 from components.train_model.trouble import memory_advice
@@ -147,8 +150,6 @@ def test_a_cache_answers_like_the_frozen_towers_and_is_filled_once(
     # Other weights never meet these files.
     with torch.no_grad():
         again.model.encoders["dna"].stem_conv.weight.add_(1)  # type: ignore[union-attr,operator,arg-type]
-    from components.train_model.tower_cache import TowerCache
-
     assert TowerCache(again.model, "dna", tmp_path / "cache", torch.float32).folder != looked_up.caches["dna"].folder
 
 
@@ -163,6 +164,34 @@ def test_a_cache_larger_than_the_disk_is_refused_before_it_is_filled(
     with pytest.raises(InputError, match=r"GB for the dna tower's outputs.*5% of the disk stays free.*tower_cache"):
         make_trainer(params, transcripts, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_filling_a_cache_keeps_no_windows_in_memory(tmp_path: Path, pretrained: Params, transcripts: Path) -> None:
+    trainer = make_trainer(pretrained, transcripts, tmp_path)
+    window = np.zeros(100_000, dtype=np.uint8)
+
+    class ManyWindows:
+        """1,500 windows that all differ, 150 MB."""
+
+        window_key, labels = np.arange(1500), None
+
+        def __len__(self) -> int:
+            return len(self.window_key)
+
+        def batch(self, rows: np.ndarray, _: None) -> SimpleNamespace:
+            windows = np.tile(window, (len(rows), 1))
+            windows[:, :8] = rows[:, None].view(np.uint8)
+            return SimpleNamespace(inputs=SimpleNamespace(windows=windows))
+
+    cache = TowerCache(trainer.model, "dna", tmp_path, torch.float32)
+    tracemalloc.start()
+    try:
+        missing = cache._missing([ManyWindows()])  # type: ignore[list-item]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(missing) == 1500
+    assert peak < 75e6
 
 
 def test_adapters_train_alone_and_are_folded_into_the_model(
