@@ -51,7 +51,7 @@ def trained_parameters(config: IsoFormerConfig, recipe: TrainParams) -> tuple[in
     with torch.device("meta"):
         model = IsoFormer(config)
         everything = sum(parameter.numel() for parameter in model.parameters())
-        add_adapters(model, recipe, weights_given=True)
+        add_adapters(model, recipe)
         set_trainable(model, recipe, epoch=0)
     return everything, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 

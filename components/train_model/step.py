@@ -87,7 +87,7 @@ def _collect(
     shutil.copy2(transcripts.payload / "dataset.json", payload / "dataset.json")
     write_json(payload / "params.json", dict(config))
     history = json.loads((result / "history.json").read_text(encoding="utf-8"))
-    plot_history(history, payload / "loss.png")
+    plot_history(history, payload / "loss.png", metric=config["train"]["early_stopping_metric"])
     resharded = json.loads((result / "resharded.json").read_text(encoding="utf-8"))
     if resharded:
         # Rounding and dropout changed with the number of processes: the bytes are those of this history.

@@ -56,12 +56,14 @@ class TowerCache:
         """Compute what is missing, a share of it on each rank; raises `InputError` where the disk is too small."""
         missing = self._missing(datasets)
         self._check_space(missing)
-        own = [digest for digest in missing if int(digest[:8], 16) % ranks == rank]
+        own = {digest for digest in missing if int(digest[:8], 16) % ranks == rank}
         self.encoder.to(device).eval()
         with torch.no_grad(), track(len(own), f"frozen {self.name} tower", "sequences") as advance:
-            for digest in own:
-                self._write(digest, self._compute(missing[digest], device))
-                advance(1)
+            for digest, sequence in self._all_sequences(datasets) if own else ():
+                if digest in own:
+                    self._write(digest, self._compute(sequence, device))
+                    own.remove(digest)
+                    advance(1)
 
     def read(self, batch: PackedBatch) -> torch.Tensor:
         """The tower's output for a batch: (W, Q, D) of DNA windows, or (T, D) in the order of the packed layout."""
@@ -88,20 +90,26 @@ class TowerCache:
             if stop > start:
                 yield tokens[start:stop]
 
-    def _missing(self, datasets: list[TranscriptData]) -> dict[str, np.ndarray]:
-        """Sequences that are not on disk yet, by digest."""
-        missing: dict[str, np.ndarray] = {}
+    def _all_sequences(self, datasets: list[TranscriptData]) -> Iterator[tuple[str, np.ndarray]]:
+        """What the tower reads in these data, and its digest, a chunk in memory at a time; some may come again."""
         for data in datasets:
-            for start in range(0, len(data), CHUNK_ROWS):
-                rows = np.arange(start, min(start + CHUNK_ROWS, len(data)))
-                for sequence in self._sequences(data.batch(rows, data.labels).inputs):
-                    digest = sequence_digest(sequence)
-                    if digest not in missing and not self._path(digest).is_file():
-                        missing[digest] = np.array(sequence)
+            rows = np.arange(len(data))
+            if isinstance(self.encoder, Enformer):
+                rows = np.sort(np.unique(data.window_key, return_index=True)[1])
+            for start in range(0, len(rows), CHUNK_ROWS):
+                for sequence in self._sequences(data.batch(rows[start : start + CHUNK_ROWS], data.labels).inputs):
+                    yield sequence_digest(sequence), sequence
+
+    def _missing(self, datasets: list[TranscriptData]) -> dict[str, int]:
+        """Positions of the sequences that are not on disk yet, by digest: windows of a genome do not fit in memory."""
+        missing: dict[str, int] = {}
+        for digest, sequence in self._all_sequences(datasets):
+            if digest not in missing and not self._path(digest).is_file():
+                missing[digest] = self._positions(sequence)
         return missing
 
-    def _check_space(self, missing: dict[str, np.ndarray]) -> None:
-        needed = sum(self._positions(sequence) for sequence in missing.values()) * self.width * self.dtype.itemsize
+    def _check_space(self, missing: dict[str, int]) -> None:
+        needed = sum(missing.values()) * self.width * self.dtype.itemsize
         self.folder.mkdir(parents=True, exist_ok=True)
         disk = shutil.disk_usage(self.folder)
         free = disk.free - RESERVED_SHARE * disk.total

@@ -18,36 +18,54 @@ from model.isoformer import IsoFormer
 from model.pretrained import load_isoformer, load_tower
 
 TOWERS = ("dna", "rna", "protein")
+# Of `IsoFormer.origins`: the checkpoint of the whole network.
+WHOLE = "isoformer"
 
 
 def load_initial_weights(model: IsoFormer, weights: WeightsParams) -> None:
     """Load the configured checkpoints, the whole network's before those of towers; the model keeps where from."""
     key_map = Path(weights.key_map) if weights.key_map else None
-    reports = []
     if weights.isoformer:
-        reports.append(load_isoformer(model, Path(weights.isoformer), key_map=key_map, new_head=weights.new_head))
+        load_isoformer(model, Path(weights.isoformer), key_map=key_map, new_head=weights.new_head)
     for name in TOWERS:
         path = getattr(weights, name)
         if path is not None:
-            reports.append(load_tower(model, name, Path(path), key_map=key_map))  # type: ignore[arg-type]
-    for report in reports:
-        for note in report.notes:
-            print(f"weights of {report.part}: {note}", flush=True)
+            load_tower(model, name, Path(path), key_map=key_map)  # type: ignore[arg-type]
 
 
-def add_adapters(model: IsoFormer, recipe: TrainParams, *, weights_given: bool) -> None:
-    """Put LoRA terms where the recipe says; a frozen or adapted tower of random weights is refused."""
+def origin_lines(model: IsoFormer, weights: WeightsParams) -> list[str]:
+    """For people: where each tower's weights come from, and what is to be known of them."""
+    lines = []
+    for name in model.encoders:
+        report = model.origins.get(name) or model.origins.get(WHOLE)
+        path = getattr(weights, name) or weights.isoformer
+        lines.append(f"weights of {name}: {f'{path} ({report.layout})' if report else 'random'}")
+    rest = "random" if WHOLE not in model.origins else f"{weights.isoformer}{', a new head' * weights.new_head}"
+    lines.append(f"weights of fusion and head: {rest}")
+    return lines + [f"weights of {part}: {note}" for part, report in model.origins.items() for note in report.notes]
+
+
+def check_origins(model: IsoFormer, recipe: TrainParams) -> None:
+    """Raise `InputError` where a tower that is frozen or adapted, even for a while, has random weights."""
+    random = {
+        name: tower.trainable
+        for name, tower in recipe.towers
+        if name in model.encoders and tower.trainable != "all" and not {name, WHOLE} & model.origins.keys()
+    }
+    if random:
+        raise InputError(
+            where=", ".join(f"train.towers.{name}.trainable" for name in random),
+            expected="initial weights of that tower in data.weights, or all",
+            found=f"random weights for {', '.join(f'{name} ({kind})' for name, kind in random.items())}",
+            fix=f"Name {', '.join(f'data.weights.{name}' for name in random)}, or data.weights.isoformer for the whole "
+            "network, or set trainable to all.",
+        )
+
+
+def add_adapters(model: IsoFormer, recipe: TrainParams) -> None:
+    """Put LoRA terms where the recipe says."""
     for name, tower in recipe.towers:
-        if name not in model.encoders or tower.trainable == "all":
-            continue
-        if not weights_given:
-            raise InputError(
-                where=f"train.towers.{name}.trainable",
-                expected="initial weights in data.weights, or all",
-                found=f"{tower.trainable}, for a tower that starts from random weights",
-                fix=f"Name a checkpoint in data.weights.{name}, or set train.towers.{name}.trainable to all.",
-            )
-        if tower.trainable == "lora":
+        if name in model.encoders and tower.trainable == "lora":
             add_lora(model, [name], rank=tower.lora_rank, alpha=tower.lora_alpha)
 
 

@@ -25,9 +25,14 @@ from components.train_model.parallel import load_state
 from components.train_model.preflight import preflight
 from components.train_model.spec import STOPPED, Spec
 from components.train_model.tower_cache import fill_caches
-from components.train_model.towers import add_adapters, check_recipe, load_initial_weights
+from components.train_model.towers import (
+    add_adapters,
+    check_origins,
+    check_recipe,
+    load_initial_weights,
+    origin_lines,
+)
 from components.train_model.trackers import open_trackers
-from components.train_model.weight_files import weight_files
 from model.adapters import merge_lora
 from model.card import CardFacts, write_card
 from model.errors import InputError
@@ -47,7 +52,8 @@ def train(spec: Spec) -> None:
     model = IsoFormer(config)
     check_recipe(model, recipe, runtime)
     load_initial_weights(model, spec.params.data.weights)
-    add_adapters(model, recipe, weights_given=bool(weight_files(spec.params.data.weights)))
+    check_origins(model, recipe)
+    add_adapters(model, recipe)
     cluster_bp = recipe.tss_cluster_bp
     train_data = TranscriptData(spec.payload, config, "train", tss_cluster_bp=cluster_bp)
     # Early stopping must not read the genes that calibrate intervals.
@@ -96,6 +102,8 @@ def _describe(
     print(
         f"{model.config.name}: {count:,} parameters; {len(train):,} training and {len(valid):,} validation "
         f"transcripts; {ranks} process(es) on {device.type}",
+        *origin_lines(model, params.data.weights),
+        sep="\n",
         flush=True,
     )
     if params.train.tss_cluster_bp:
@@ -125,7 +133,7 @@ def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
         )
     whole = IsoFormer(model.config) if trainer.parallel.sharded else model
     if whole is not model:
-        add_adapters(whole, trainer.recipe, weights_given=True)
+        add_adapters(whole, trainer.recipe)
         whole.origins = model.origins
     load_state(whole, best.tensors("model"))
     merge_lora(whole)

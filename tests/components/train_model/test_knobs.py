@@ -12,6 +12,7 @@ import torch
 from components.params import Params
 from components.train_model.loop import Trainer
 from components.train_model.optimization import part_of
+from components.train_model.plot import kept_epoch, plot_history
 from model.errors import InputError
 from model.weights import load_model
 from tests.components.train_model.trainers import make_trainer, train_steps
@@ -155,6 +156,29 @@ def test_training_stops_when_the_metric_has_not_improved_for_so_long(
     trainer._train_epoch = lambda _: None  # type: ignore[method-assign,assignment,misc]
     trainer.run()
     assert (trainer.progress.epoch, trainer.progress.best_epoch) == (epochs, best)
+    assert kept_epoch(trainer.progress.history, metric) == best, "the plot marks it"
+
+
+@pytest.mark.parametrize(("metric", "epoch", "label"), [("mse", 2, "lowest validation MSE"), ("r2", 3, "highest")])
+def test_the_plot_marks_the_epoch_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, epoch: int, label: str
+) -> None:
+    from matplotlib.axes import Axes
+
+    scores = [(0.9, 0.1), (0.5, 0.2), (0.6, 0.3), (0.7, 0.3)]
+    history = [
+        {"epoch": number, "train_mse": mse, "valid_mse": mse, "valid_r2": r2} for number, (mse, r2) in enumerate(scores)
+    ]
+    drawn, draw = [], Axes.axvline
+
+    def note(axes: Axes, x: float, **options: Any) -> Any:
+        drawn.append((x, options["label"]))
+        return draw(axes, x, **options)
+
+    monkeypatch.setattr(Axes, "axvline", note)
+    plot_history(history, tmp_path / "loss.png", metric=metric)
+    assert [x for x, _ in drawn] == [epoch, epoch]
+    assert all(label in said for _, said in drawn)
 
 
 def test_hidden_tokens_change_what_is_read_and_differ_by_epoch(

@@ -24,7 +24,7 @@ def make_trainer(params: Params, transcripts: Path, work: Path) -> Trainer:
     torch.manual_seed(params.train.seed)
     model = IsoFormer(config)
     load_initial_weights(model, params.data.weights)
-    add_adapters(model, params.train, weights_given=True)
+    add_adapters(model, params.train)
     data = [TranscriptData(payload, config, split) for split in ("train", "valid")]
     caches = fill_caches(model, params.train, params.runtime, work, data, 0, 1, CPU)
     return Trainer(model, data[0], data[1], params.train, params.runtime, work, CPU, {}, caches)
