@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.real_lengths import read_lengths
 from components.params import load_params
-from components.train_model.towers import forward_passes
+from components.train_model.towers import add_adapters, forward_passes, set_trainable
 from components.train_sections import TrainParams
 from model.config import IsoFormerConfig
 from model.estimate import TRAINING_FACTOR, Workload, forward_flops, output_positions
@@ -46,8 +46,6 @@ def step_flops(config: IsoFormerConfig, recipe: TrainParams) -> float:
 
 def trained_parameters(config: IsoFormerConfig, recipe: TrainParams) -> tuple[int, int]:
     """Parameters in all, and those that are trained (LoRA: its low-rank terms)."""
-    from components.train_model.towers import add_adapters, set_trainable
-
     with torch.device("meta"):
         model = IsoFormer(config)
         everything = sum(parameter.numel() for parameter in model.parameters())

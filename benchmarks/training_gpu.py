@@ -32,7 +32,7 @@ from model.batch import PackedBatch
 from model.config import IsoFormerConfig
 from model.estimate import TRAINING_FACTOR, batch_flops
 from model.isoformer import IsoFormer, TorchBatch
-from model.planning import BYTES_PER_PARAMETER
+from model.planning import state_bytes
 from model.presets import preset
 from model.step_trace import trace_step
 
@@ -168,8 +168,7 @@ def fill_memory(config: IsoFormerConfig, lengths: Lengths, place: Place) -> None
         rows = np.unique(lengths.start_site, return_index=True)[1][:windows]
         packed = random_batch(lengths, rows, lengths.start_site[rows], config)
         trace = trace_step(config, packed, dtype=torch.bfloat16)
-        state = (sum(BYTES_PER_PARAMETER.values()) + 2) * trace.parameters
-        estimated = state + trace.activation_bytes + trace.workspace_bytes
+        estimated = sum(state_bytes(trace, "bf16").values()) + trace.activation_bytes + trace.workspace_bytes
         try:
             _, held = measure(config, Variant(compiled=False), [packed], place, steps=2)
         except torch.OutOfMemoryError:

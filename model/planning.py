@@ -12,7 +12,7 @@ from model.config import IsoFormerConfig
 from model.errors import InputError
 from model.estimate import ForwardFlops, Workload, forward_flops
 from model.hardware import Machine
-from model.step_trace import StepTrace, trace_step
+from model.step_trace import Prepare, StepTrace, trace_step
 from model.tokenizers import DNA_CODE_N, ESM_CLS, SIXMER_CLS
 
 # Quantiles 0, 0.1 … 1 of coding transcripts of GENCODE and RefSeq, and transcripts per distinct TSS of those.
@@ -42,7 +42,7 @@ class SequenceLengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one training step of `micro_batch` transcripts takes on one device, and one epoch of them.
+    """What a micro-batch of a training step takes on one device, and one epoch of them.
 
     `activation_bytes` is the mean over sampled micro-batches, `peak_bytes` with the largest of them.
     """
@@ -51,6 +51,7 @@ class Plan:
     precision: str
     micro_batch: int
     parameters: int
+    trained: int
     state_bytes: dict[str, int]
     activation_bytes: float
     peak_bytes: float
@@ -84,8 +85,14 @@ def plan_training(
     transcripts: int,
     precision: str = "bf16",
     samples: int = 3,
+    batch_transcripts: int | None = None,
+    prepare: Prepare | None = None,
 ) -> Plan:
-    """Trace `samples` random micro-batches without running them; seconds for the published size."""
+    """Trace `samples` random micro-batches without running them; seconds for the published size.
+
+    An optimizer step is `batch_transcripts` in as many micro-batches as that takes, or one micro-batch. `prepare`
+    freezes or adapts the network as a recipe does; else everything is trained.
+    """
     if micro_batch < 1 or transcripts < 1:
         raise InputError(
             where="--micro-batch, --count",
@@ -94,17 +101,16 @@ def plan_training(
             fix="Raise it.",
         )
     batches = [sample_batch(config, lengths, micro_batch, seed) for seed in range(samples)]
-    traces = [trace_step(config, batch, dtype=PRECISIONS[precision]) for batch in batches]
-    parameters = traces[0].parameters
-    state = {name: size * parameters for name, size in BYTES_PER_PARAMETER.items()}
-    if precision == "bf16":
-        state["bf16 copy of weights"] = 2 * parameters
+    traces = [trace_step(config, batch, dtype=PRECISIONS[precision], prepare=prepare) for batch in batches]
+    state = state_bytes(traces[0], precision)
+    steps = min(1.0, micro_batch / (batch_transcripts or micro_batch))
     forward = [forward_flops(config, Workload.of(batch, config)) for batch in batches]
     return Plan(
         machine=machine,
         precision=precision,
         micro_batch=micro_batch,
-        parameters=parameters,
+        parameters=traces[0].parameters,
+        trained=traces[0].trained,
         state_bytes=state,
         activation_bytes=float(np.mean([trace.activation_bytes for trace in traces])),
         peak_bytes=sum(state.values()) + max(trace.activation_bytes + trace.workspace_bytes for trace in traces),
@@ -112,23 +118,34 @@ def plan_training(
             **{part: float(np.mean([getattr(item, part) for item in forward])) for part in forward[0].__dict__}
         ),
         step_flops=float(np.mean([trace.flops for trace in traces])),
-        step_seconds=float(np.mean([step_seconds(machine, trace) for trace in traces])),
+        step_seconds=float(np.mean([step_seconds(machine, trace, steps) for trace in traces])),
         transcripts=transcripts,
     )
 
 
-def step_seconds(machine: Machine, trace: StepTrace) -> float:
-    """Forward, backward, and Adam's pass over the state: read weights, gradients, moments; write all but gradients."""
-    adam = 28 * trace.parameters / machine.bandwidth
+def state_bytes(trace: StepTrace, precision: str) -> dict[str, int]:
+    """What a device holds through all steps: fp32 weights; gradients and Adam's moments of those that are trained."""
+    sizes = {
+        name: size * (trace.parameters if name == "weights" else trace.trained)
+        for name, size in BYTES_PER_PARAMETER.items()
+    }
+    return sizes | ({"bf16 copy of weights": 2 * trace.parameters} if precision == "bf16" else {})
+
+
+def step_seconds(machine: Machine, trace: StepTrace, steps: float = 1.0) -> float:
+    """Forward, backward, and `steps` of Adam's passes over the state: all but gradients is read and written."""
+    adam = steps * 28 * trace.trained / machine.bandwidth
     return machine.seconds(trace.forward) + machine.seconds(trace.backward) + adam
 
 
-def largest_micro_batch(plan: Plan, config: IsoFormerConfig, lengths: SequenceLengths, limit: int = 256) -> int:
+def largest_micro_batch(
+    plan: Plan, config: IsoFormerConfig, lengths: SequenceLengths, limit: int = 256, prepare: Prepare | None = None
+) -> int:
     """The largest power of two that fits the device, 0 if not even one transcript does."""
     size = 1
     while size <= limit:
         batch = sample_batch(config, lengths, size, seed=0)
-        trace = trace_step(config, batch, dtype=PRECISIONS[plan.precision])
+        trace = trace_step(config, batch, dtype=PRECISIONS[plan.precision], prepare=prepare)
         if sum(plan.state_bytes.values()) + trace.activation_bytes + trace.workspace_bytes > plan.machine.memory_bytes:
             break
         size *= 2

@@ -6,13 +6,13 @@ real step: the figures follow the code by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +21,9 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 from model.batch import PackedBatch
 from model.config import IsoFormerConfig
 from model.isoformer import IsoFormer, TorchBatch
+
+# What a recipe does to a new network; returns the blocks whose activations are computed again.
+Prepare = Callable[[IsoFormer], Iterable[nn.Module]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +37,15 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrace:
-    """One training step of `transcripts` transcripts.
+    """One training step of `transcripts` transcripts, which trains `trained` of the parameters.
 
     `activation_bytes`: what autograd keeps between forward and backward, parameters excluded. `workspace_bytes`: the
-    operands of the largest single operation, which live beside what is kept.
+    operands of the largest single operation, which live beside what is kept, and what the largest block keeps while it
+    is computed again.
     """
 
     parameters: int
+    trained: int
     transcripts: int
     activation_bytes: int
     workspace_bytes: int
@@ -56,7 +61,7 @@ class StepTrace:
 class SavedBytes:
     """Counts distinct storages that autograd keeps while its hooks are active; parameters are not counted."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self._known = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self._kept: dict[int, Tensor] = {}
 
@@ -69,6 +74,19 @@ class SavedBytes:
         """Bytes kept so far."""
         return sum(tensor.untyped_storage().nbytes() for tensor in self._kept.values())
 
+    def set_aside(self) -> dict[int, Tensor]:
+        """Count anew; returns what to give to `take_back`."""
+        outer, self._kept = self._kept, {}
+        return outer
+
+    def take_back(self, outer: dict[int, Tensor], inputs: Iterable[Tensor]) -> int:
+        """Forget what was kept since `set_aside` but for `inputs`; returns its bytes."""
+        inner, self._kept = self.total, outer
+        if inner:
+            for tensor in inputs:
+                self._pack(tensor)
+        return inner
+
     def _pack(self, tensor: Tensor) -> Tensor:
         key = _storage(tensor)
         if key not in self._known:
@@ -77,24 +95,59 @@ class SavedBytes:
         return tensor
 
 
-def trace_step(config: IsoFormerConfig, batch: PackedBatch, *, dtype: torch.dtype = torch.float32) -> StepTrace:
-    """Trace a training step over `batch` in `dtype`; takes seconds for the published size, on any machine."""
+def trace_step(
+    config: IsoFormerConfig, batch: PackedBatch, *, dtype: torch.dtype = torch.float32, prepare: Prepare | None = None
+) -> StepTrace:
+    """Trace a training step over `batch` in `dtype`; takes seconds for the published size, on any machine.
+
+    `prepare` freezes or adapts the new network, which otherwise is trained whole.
+    """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        model = IsoFormer(config).to(dtype).train()
+        model = IsoFormer(config).train()
+        blocks = [] if prepare is None else list(prepare(model))
+        model.to(dtype)
     saved, forward, backward = SavedBytes(model), _Recorder(), _Recorder()
+    again = _ComputedAgain(blocks, saved, forward)
     inputs = TorchBatch.from_packed(batch, "meta")
     with saved.hooks(), _FusedAttention(), forward:
         loss = model(inputs).float().square().mean()
     with backward:
         loss.backward()
+    largest = max(item.bytes_moved for item in (*forward.operations, *backward.operations))
     return StepTrace(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         transcripts=batch.size,
         activation_bytes=saved.total,
-        workspace_bytes=int(max(item.bytes_moved for item in (*forward.operations, *backward.operations))),
+        workspace_bytes=int(largest) + again.largest_bytes,
         forward=tuple(forward.operations),
-        backward=tuple(backward.operations),
+        backward=(*again.operations, *backward.operations),
     )
+
+
+class _ComputedAgain:
+    """Watches blocks that keep their inputs alone and run once more in the backward pass.
+
+    They run plainly here, and what they keep is taken out of the count: checkpoints would hide it from the hooks.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module], saved: SavedBytes, recorder: _Recorder) -> None:
+        self.operations: list[Operation] = []
+        self.largest_bytes = 0
+        self._saved, self._recorder = saved, recorder
+        self._begun, self._outer = 0, dict[int, Tensor]()
+        for block in blocks:
+            block.register_forward_pre_hook(self._begin)
+            block.register_forward_hook(self._end)
+
+    def _begin(self, *_: Any) -> None:
+        self._begun, self._outer = len(self._recorder.operations), self._saved.set_aside()
+
+    def _end(self, block: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        kept = self._saved.take_back(self._outer, (item for item in inputs if isinstance(item, Tensor)))
+        self.largest_bytes = max(self.largest_bytes, kept)
+        if kept:
+            self.operations += self._recorder.operations[self._begun :]
 
 
 class _Recorder(TorchDispatchMode):

@@ -13,10 +13,20 @@ from model.presets import encoder, preset
 
 
 def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
-    """The preset with the dataset's tissues and label statistics, the chosen modalities, and the user's overrides.
+    """The network that `params` choose, with the tissues and label statistics of a dataset (dataset.json)."""
+    return replace(
+        chosen_network(params),
+        tissues=tuple(dataset["tissues"]),
+        output_mean=tuple(float(value) for value in dataset["label_mean"]),
+        output_std=tuple(float(value) for value in dataset["label_std"]),
+    )
 
-    `dataset` is dataset.json. An encoder may be overridden by its published name (`rna: nt-v2-50m`); overrides of an
-    encoder that is not chosen wait until it is. An unknown override raises `InputError` naming the nearest key.
+
+def chosen_network(params: Params) -> IsoFormerConfig:
+    """The preset with the chosen modalities and the user's overrides.
+
+    An encoder may be overridden by its published name (`rna: nt-v2-50m`); overrides of an encoder that is not chosen
+    wait until it is. An unknown override raises `InputError` naming the nearest key.
     """
     base = preset(params.model.preset)
     chosen = params.model.modalities
@@ -26,9 +36,6 @@ def build_config(params: Params, dataset: Mapping[str, Any]) -> IsoFormerConfig:
         dna=base.dna if "dna" in chosen else None,
         rna=base.rna if "rna" in chosen else None,
         protein=base.protein if "protein" in chosen else None,
-        tissues=tuple(dataset["tissues"]),
-        output_mean=tuple(float(value) for value in dataset["label_mean"]),
-        output_std=tuple(float(value) for value in dataset["label_std"]),
     )
     return with_overrides(config, params.model.overrides)
 

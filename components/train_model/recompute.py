@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import nn
@@ -15,15 +15,21 @@ from model.encoders.enformer import Enformer
 from model.isoformer import IsoFormer
 
 
-def recompute_activations(model: IsoFormer, towers: list[str]) -> None:
+def recompute_activations(model: IsoFormer, towers: Iterable[str]) -> None:
     """Let the blocks of the named towers keep no activations; gradients and names of parameters stay the same."""
+    for block in recomputed_blocks(model, towers):
+        _wrap(block)
+
+
+def recomputed_blocks(model: IsoFormer, towers: Iterable[str]) -> Iterator[nn.Module]:
+    """The blocks of those towers that keep their input alone."""
     for name in towers:
         if name in model.encoders:
             encoder = model.encoders[name]
             # The stem holds more activations than any stage of the tower.
-            stem = [encoder.stem_residual, encoder.stem_pool] if isinstance(encoder, Enformer) else []
-            for block in (*stem, *blocks_of(encoder)):
-                _wrap(block)
+            if isinstance(encoder, Enformer):
+                yield from (encoder.stem_residual, encoder.stem_pool)
+            yield from blocks_of(encoder)
 
 
 def _wrap(block: nn.Module) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from components.sections import WeightsParams
 from components.train_model.parallel import blocks_of
+from components.train_model.recompute import recomputed_blocks
 from components.train_sections import RuntimeParams, TowerParams, TrainParams
 from model.adapters import add_lora, freeze, unfreeze_last_blocks
 from model.config import EnformerConfig
@@ -96,6 +97,14 @@ def switch_to_training(network: nn.Module, model: IsoFormer, recipe: TrainParams
     for name, encoder in model.encoders.items():
         if _kind(getattr(recipe.towers, name), epoch) == "none":
             encoder.eval()
+
+
+def prepare(model: IsoFormer, recipe: TrainParams, runtime: RuntimeParams) -> list[nn.Module]:
+    """A new network as its first step finds it; returns the blocks whose activations are computed again."""
+    add_adapters(model, recipe)
+    set_trainable(model, recipe, epoch=0)
+    switch_to_training(model, model, recipe, epoch=0)
+    return list(recomputed_blocks(model, runtime.recompute_activations))
 
 
 def always_frozen(recipe: TrainParams) -> list[str]:
