@@ -229,7 +229,7 @@ class RelativeAttention(nn.Module):
             return self._kept_keys[1]
         features = F.dropout(features_RF, self.config.position_dropout, self.training)
         device = features.device.type
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             keys = F.linear(features, self.relative_key.weight.to(features.dtype))
         keys_RHK = keys.unflatten(1, (self.config.heads, -1))
         self._kept_keys = (state, keys_RHK) if keeps else None

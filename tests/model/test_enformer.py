@@ -172,3 +172,20 @@ def test_kept_relative_keys_follow_the_weights(small_config: IsoFormerConfig) ->
     optimizer.step()
     model.eval()
     fresh()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_block_compiles_to_one_graph(small_config: IsoFormerConfig, autocast: bool) -> None:
+    """A break would cost a GPU what compilation gives; forward only, nothing is generated."""
+    assert isinstance(small_config.dna, EnformerConfig)
+    trunk = Enformer(small_config.dna, small_config.window_bp).train()
+    positions = small_config.window_bp // small_config.dna.bp_per_position
+    calls = {
+        trunk.tower[0]: (torch.randn(2, 2 * positions, small_config.dna.stem_channels), None),
+        trunk.transformer[0]: (torch.randn(2, positions, small_config.dna.width), trunk.positions, (0, positions)),
+    }
+    for block, arguments in calls.items():
+        torch._dynamo.reset()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = torch._dynamo.explain(block)(*arguments)
+        assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
