@@ -103,7 +103,11 @@ def _suffix_token_counts(codes: np.ndarray) -> np.ndarray:
 
 
 def esm_tokens(protein: str, *, max_residues: int | None = None) -> np.ndarray:
-    """ESM-2 token ids, int32 (residues + 2,), CLS and EOS included; the N-terminus is kept when cropping."""
+    """ESM-2 token ids, int32 (residues + 2,), CLS and EOS included; the N-terminus is kept when cropping.
+
+    Lower case reads as upper case. Each letter outside the alphabet (J, *) is an unknown residue: the published
+    tokeniser makes one of a run of them.
+    """
     residues = np.frombuffer(protein.encode("ascii", "replace"), dtype=np.uint8)[:max_residues]
     tokens = np.empty(len(residues) + 2, dtype=np.int32)
     tokens[0], tokens[-1] = ESM_CLS, ESM_EOS

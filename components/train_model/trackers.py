@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from model.errors import InputError
+
+# Nobody but the configured service is told of a training.
+SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false", "DVC_NO_ANALYTICS": "1"}
+# Where the name of a tracker is not that of the package: MLflow's client without its server.
+PACKAGES = {"mlflow": "mlflow-skinny"}
 
 
 class Tracker(Protocol):
@@ -51,14 +57,14 @@ class Accelerate:
         kind = tracking.LOGGER_TYPE_TO_CLASS[name]
         if name not in {item.value for item in tracking.get_available_trackers()}:
             raise _not_installed(name)
+        for variable, value in SILENT.items():
+            os.environ.setdefault(variable, value)
         PartialState()  # its trackers ask it which rank they are
-        logging: dict[str, Any] = {"logging_dir": folder} if kind.requires_logging_directory else {}
-        if name == "dvclive":
-            logging = {"dvcyaml": None}  # it would write into the dvc.yaml of the folder that the training runs in
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._tracker = kind("isoformer", **logging)
+            self._tracker = kind("isoformer", **_options(name, folder))
             self._tracker.start()
-            self._tracker.store_init_configuration(dict(config))
+            self._tracker.store_init_configuration(flat(config))
         except Exception as error:
             raise InputError(
                 where="runtime.trackers",
@@ -74,6 +80,27 @@ class Accelerate:
     def close(self) -> None:
         """Write what is left."""
         self._tracker.finish()
+
+
+def _options(name: str, folder: Path) -> dict[str, Any]:
+    """What keeps a tracker from writing into the folder that the training runs in, which may be a repository."""
+    if name == "wandb":
+        return {"dir": os.environ.get("WANDB_DIR", str(folder))}
+    if name == "dvclive":
+        # Nor an experiment made of all that lies there. A training that goes on keeps its curves.
+        return {"dir": str(folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}
+    return {"logging_dir": folder} if name == "tensorboard" else {}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted names, as `--set` takes them: MLflow would keep a section as one string, or drop it."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            values |= flat(value, f"{prefix}{key}.")
+        else:
+            values[f"{prefix}{key}"] = value
+    return values
 
 
 class Dispensable:
@@ -114,5 +141,5 @@ def _not_installed(package: str) -> InputError:
         where="runtime.trackers",
         expected=f"the package {package}",
         found="that it is not installed",
-        fix=f"Install it (pip install {package}), or take it off runtime.trackers.",
+        fix=f"Install it (pip install {PACKAGES.get(package, package)}), or take it off runtime.trackers.",
     )

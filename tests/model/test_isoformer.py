@@ -38,14 +38,16 @@ def test_batch_order_changes_nothing(small_config: IsoFormerConfig, make_transcr
     """A transcript's prediction does not depend on its place in the batch."""
     model, items = build(small_config), make_transcripts(small_config, 12)
     order = np.random.default_rng(1).permutation(12)
-    np.testing.assert_allclose(predict(model, [items[i] for i in order]), predict(model, items)[order], atol=EXACT)
+    np.testing.assert_allclose(
+        predict(model, [items[i] for i in order]), predict(model, items)[order], rtol=0, atol=EXACT
+    )
 
 
 def test_company_changes_nothing(small_config: IsoFormerConfig, make_transcripts: MakeTranscripts) -> None:
     """A transcript's prediction does not depend on what else is in the batch: packing and window sharing are exact."""
     model, items = build(small_config), make_transcripts(small_config, 12)
     alone = np.concatenate([predict(model, [item]) for item in items])
-    np.testing.assert_allclose(predict(model, items), alone, atol=EXACT)
+    np.testing.assert_allclose(predict(model, items), alone, rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("absent", ["skip", "specials", "learned"])
@@ -63,7 +65,7 @@ def test_padding_changes_nothing(
     with torch.no_grad():
         found = wrapper(*(torch.from_numpy(padded[name]) for name in wrapper.names)).numpy()
     expected = model.to_log1p(torch.from_numpy(predict(model, items))).numpy()
-    np.testing.assert_allclose(found, expected, atol=EXACT)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
@@ -122,7 +124,7 @@ def test_a_skipped_modality_is_as_if_the_model_lacked_its_term(
     own = reduced.state_dict()
     reduced.load_state_dict({name: value for name, value in model.state_dict().items() if name in own})
     items = [replace(item, protein=None) for item in make_transcripts(config, 4, complete=True)]
-    np.testing.assert_allclose(predict(model, items), predict(reduced, items), atol=EXACT)
+    np.testing.assert_allclose(predict(model, items), predict(reduced, items), rtol=0, atol=EXACT)
 
 
 def test_specials_stand_for_an_absent_sequence(
@@ -154,11 +156,11 @@ def test_specials_stand_for_absent_dna_that_is_read_as_tokens(
     assert batch.present[:, 0].tolist() == [True, False] * 3
     model = build(config)
     alone = np.concatenate([predict(model, [item]) for item in items])
-    np.testing.assert_allclose(predict(model, items), alone, atol=EXACT)
+    np.testing.assert_allclose(predict(model, items), alone, rtol=0, atol=EXACT)
     wrapper, padded = PaddedIsoFormer(model), padded_inputs(batch, config)
     with torch.no_grad():
         found = wrapper(*(torch.from_numpy(padded[name]) for name in wrapper.names)).numpy()
-    np.testing.assert_allclose(found, model.to_log1p(torch.from_numpy(alone)).numpy(), atol=EXACT)
+    np.testing.assert_allclose(found, model.to_log1p(torch.from_numpy(alone)).numpy(), rtol=0, atol=EXACT)
     skipping = build(replace(config, fusion=replace(config.fusion, absent="skip")))
     assert np.abs(alone - predict(skipping, items))[1::2].min() > 1e-4
 
@@ -175,7 +177,7 @@ def test_a_single_modality_is_encoder_pool_head(
     with torch.no_grad():
         states = model._encode(name, batch)
         pooled = states.mean()
-        np.testing.assert_allclose(model(batch).numpy(), model.head(pooled).numpy(), atol=EXACT)
+        np.testing.assert_allclose(model(batch).numpy(), model.head(pooled).numpy(), rtol=0, atol=EXACT)
 
 
 def test_shared_windows_are_encoded_once(small_config: IsoFormerConfig, make_transcripts: MakeTranscripts) -> None:
@@ -198,7 +200,7 @@ def test_dna_may_be_read_by_a_token_encoder(small_config: IsoFormerConfig, make_
     model = build(replace(small_config, dna=replace(small_config.rna, max_tokens=128)))
     items = make_transcripts(small_config, 9)
     alone = np.concatenate([predict(model, [item]) for item in items])
-    np.testing.assert_allclose(predict(model, items), alone, atol=EXACT)
+    np.testing.assert_allclose(predict(model, items), alone, rtol=0, atol=EXACT)
 
 
 def test_output_scale_is_undone(small_config: IsoFormerConfig) -> None:

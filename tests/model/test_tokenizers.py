@@ -1,11 +1,15 @@
 """The tokenisers give the ids that the published ones give."""
 
+import functools
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import EsmTokenizer
 
 from model.tokenizers import (
     ESM_ALPHABET,
@@ -17,6 +21,8 @@ from model.tokenizers import (
     sixmer_vocabulary,
 )
 
+# vocab.txt of the published ESM-2, in its order.
+PUBLISHED_ESM = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>")
 NUCLEOTIDES = st.text("ACGTN", max_size=80)
 
 
@@ -71,6 +77,32 @@ def test_protein_tokens_equal_the_esm_vocabulary() -> None:
     assert [ESM_ALPHABET[i] for i in esm_tokens(residues)] == ["<cls>", *residues, "<eos>"]
     assert list(esm_tokens("MK*")) == [0, 20, 15, 3, 2]
     assert len(esm_tokens("M" * 5000, max_residues=2046)) == 2048
+
+
+@functools.cache
+def published_tokenizer(vocabulary: tuple[str, ...], **options: None) -> EsmTokenizer:
+    """`transformers`' tokeniser of ESM-2 and the Nucleotide Transformer, with a vocabulary as their files list it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.txt"
+        path.write_text("\n".join(vocabulary))
+        return EsmTokenizer(vocab_file=str(path), **options)
+
+
+@given(st.text("ACDEFGHIKLMNPQRSTVWY", max_size=60) | st.text("LAGVXBUZOJ*.-", max_size=60))
+def test_protein_tokens_equal_those_of_transformers(protein: str) -> None:
+    expected = published_tokenizer(PUBLISHED_ESM)(protein)["input_ids"]
+    found = esm_tokens(protein).tolist()
+    assert len(found) == len(protein) + 2
+    # A run of letters outside the alphabet (J, *) is one <unk> to theirs; ours keeps one for each residue.
+    assert [token for token, before in zip(found, [-1, *found], strict=False) if (token, before) != (3, 3)] == expected
+    assert np.array_equal(esm_tokens(protein.lower()), found), "theirs reads lower case as <unk>"
+
+
+@given(NUCLEOTIDES)
+def test_sixmers_equal_those_of_transformers(sequence: str) -> None:
+    """The tokeniser that comes with the published Nucleotide Transformer v2, which adds no EOS."""
+    published = published_tokenizer(sixmer_vocabulary(), eos_token=None)
+    assert sixmer_tokens(sequence).tolist() == published(sequence)["input_ids"]
 
 
 @given(NUCLEOTIDES)
