@@ -220,9 +220,10 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Judge on the validation split, keep the best weights, write a checkpoint."""
         progress = self.progress
+        where = f"validation after epoch {progress.epoch}, optimizer step {progress.step}"
         try:
             with self.ema:
-                scores = self.validation.scores(self._predict_whole, lambda: self.stop_requested)
+                scores = self.validation.scores(self._predict_whole, lambda: self.stop_requested, where)
                 self._keep_if_best(scores)
         except StoppedWhileValidating:
             self._stop()

@@ -6,11 +6,36 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from components.params import Params
 from components.train_model.spec import Spec
 from components.train_model.step import _mention_unfinished
+from model.errors import InputError
+from tests.components.train_model.trainers import make_trainer
 from tests.components.train_model.workers import changed
+
+
+@pytest.mark.parametrize(
+    ("value", "bad"), [(float("nan"), "all"), (1e30, "0")], ids=["not a number", "too large to be squared"]
+)
+def test_validation_that_gives_no_number_names_epoch_and_transcripts(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, value: float, bad: str
+) -> None:
+    trainer = make_trainer(sanity_params, transcripts, tmp_path)
+    *_, bias = trainer.model.head.parameters()
+    with torch.no_grad():
+        bias.fill_(value)
+    data = trainer.validation.loader.data
+    count = str(len(data)) if bad == "all" else bad
+    with pytest.raises(InputError) as caught:
+        trainer._end_epoch()
+    assert caught.value.where == "validation after epoch 0, optimizer step 0"
+    assert f"{count} of {len(data)} validation transcripts" in caught.value.found
+    assert any(name in caught.value.found for name in data.transcript_ids)
+    assert "lower train.learning_rate" in caught.value.fix
+    assert trainer.progress.best_metric is None
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def unfinished(folder: Path, params: Params) -> Path:
