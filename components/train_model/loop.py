@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from components.progress import track
-from components.train_model.checkpoint import CheckpointWriter, Progress, find_newest, open_step
+from components.train_model.checkpoint import BEST, CHECKPOINTS, CheckpointWriter, Progress, open_step, take_up
 from components.train_model.data import TranscriptData
 from components.train_model.identity import check_identity
 from components.train_model.loader import Counts, Loader, MicroBatch
@@ -256,7 +256,9 @@ class Trainer:
             progress.best_metric, progress.best_epoch = metric, progress.epoch
             tensors = {"model": dict(self.parallel.whole(self.model.state_dict()))}
             if self.rank == 0:
-                self.writer.save(self.work / "best", Progress(step=progress.step), self.identity, tensors, kept=1)
+                # As many as checkpoints: each of those finds the best model that it knows of.
+                kept = self.runtime.keep_checkpoints
+                self.writer.save(self.work / BEST, Progress(step=progress.step), self.identity, tensors, kept=kept)
 
     def _request_stop(self, *_: Any) -> None:
         self.stop_requested = True
@@ -280,18 +282,17 @@ class Trainer:
         }
         whole = {name: dict(self.parallel.whole(tensors)) for name, tensors in groups.items() if tensors}
         if self.rank == 0:
-            folder = self.work / "checkpoints"
+            folder = self.work / CHECKPOINTS
             self.writer.save(folder, self.progress, self.identity, whole, kept=self.runtime.keep_checkpoints)
 
     def _resume(self) -> None:
-        """Go on from the newest whole checkpoint, which rank 0 has verified."""
-        folder = self.work / "checkpoints"
-        newest = find_newest(folder) if self.rank == 0 else None
+        """Go on from the newest whole checkpoint, which rank 0 has verified before others open it."""
+        newest = take_up(self.work) if self.rank == 0 else None
         # One more, so that 0 says there is none.
         step = int(self.parallel.sum_number(float(newest.progress.step + 1) if newest else 0.0)) - 1
         if step < 0:
             return
-        found = newest or open_step(folder, step)
+        found = newest or open_step(self.work / CHECKPOINTS, step)
         resharded = check_identity(
             found.identity, self.identity, where=str(found.path), allow_reshard=self.runtime.allow_reshard
         )

@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 
 from components.artifacts import write_json
 from components.harness import EXIT_STOPPED
 from components.params import Params
-from components.train_model.checkpoint import find_newest
+from components.train_model.checkpoint import BEST, find_newest
 from components.train_model.data import TranscriptData, read_dataset_facts
+from components.train_model.disk import is_full, no_room
 from components.train_model.loop import Preempted, Trainer
 from components.train_model.network import build_config
 from components.train_model.parallel import load_state
@@ -115,12 +117,13 @@ def _identity(spec: Spec, ranks: int) -> dict[str, Any]:
 
 
 def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
-    best = find_newest(work / "best")
-    if best is None:
+    best = find_newest(work / BEST)
+    # An older one is no substitute.
+    if best is None or best.progress.step != trainer.progress.best_step:
         raise InputError(
             where=str(work),
-            expected="a model of the best epoch",
-            found="none",
+            expected=f"the model of the best epoch, of optimizer step {trainer.progress.best_step}",
+            found="none" if best is None else f"one of step {best.progress.step}",
             fix="Delete the work folder and run again.",
         )
     whole = IsoFormer(model.config) if trainer.parallel.sharded else model
@@ -163,6 +166,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _train_or_say_full(spec: Spec) -> None:
+    """Train; a disk that is full wherever training writes is told as what a person can mend."""
+    try:
+        train(spec)
+    except (OSError, SafetensorError) as error:
+        if is_full(error):
+            raise no_room(spec.work, "room for what training writes", error) from None
+        raise
+
+
 def main() -> int:
     """Entry point of a rank."""
     spec = Spec.read(Path(sys.argv[1]))
@@ -170,7 +183,7 @@ def main() -> int:
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and list(spec.work.glob("error-*.json")):
         return EXIT_INPUT_ERROR  # bad input stays bad, however often it is tried
     try:
-        train(spec)
+        _train_or_say_full(spec)
     except InputError as error:
         facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
         write_json(error_file, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from components.harness import EXIT_STOPPED
 from components.params import Params
-from tests.components.train_model.workers import changed, finish, python, start
+from tests.components.train_model.workers import changed, finish, python, specify, start
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -106,6 +107,59 @@ def test_the_command_ends_with_status_75_on_sigterm_and_goes_on(tmp_path: Path, 
     assert not (tmp_path / "model").exists()
 
 
+# Killed while the second checkpoint is being written.
+KILLED = """
+import os, runpy, signal, sys
+from components.train_model import checkpoint
+save, calls = checkpoint.save_file, []
+def dying(tensors, path):
+    calls.append(path)
+    if path.parent.name == ".step-00000006.partial":
+        path.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(tensors, path)
+checkpoint.save_file = dying
+sys.argv = ["worker", sys.argv[1]]
+runpy.run_module("components.train_model.worker", run_name="__main__")
+"""
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
+    tmp_path: Path, sanity_params: Params, transcripts: Path
+) -> None:
+    params = changed(sanity_params, train={"checkpoint_every_steps": 3}, runtime={"threads": 1})
+    finish(tmp_path / "unbroken", transcripts, params)
+    folder = tmp_path / "killed"
+    assert python(KILLED, str(specify(folder, transcripts, params))).returncode == -signal.SIGKILL
+    left = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert left == {"step-00000003", ".step-00000006.partial"}
+    assert "resuming at optimizer step 3," in finish(folder, transcripts, params)
+    assert list((folder / "checkpoints").glob(".*")) == []
+    assert digest(folder) == digest(tmp_path / "unbroken")
+
+
+# Files of more than 64 kB cannot be written.
+FULL = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16,) * 2)
+sys.argv = ["worker", sys.argv[1]]
+runpy.run_module("components.train_model.worker", run_name="__main__")
+"""
+
+
+def test_a_full_disk_ends_training_with_one_line_and_no_half_checkpoint(
+    tmp_path: Path, sanity_params: Params, transcripts: Path
+) -> None:
+    params = changed(sanity_params, runtime={"threads": 1})
+    done = python(FULL, str(specify(tmp_path, transcripts, params)))
+    assert done.returncode == 2, done.stderr[-2000:]
+    error = json.loads((tmp_path / "error-0.json").read_text())
+    assert re.fullmatch(r"[\d,]+ bytes for a checkpoint of step \d+", error["expected"])
+    assert "bytes free" in error["found"]
+    assert "lower runtime.keep_checkpoints" in error["fix"]
+    assert [path.name for path in tmp_path.glob("*/*step-*")] == []
+
+
 LIMITED = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
@@ -115,12 +169,9 @@ runpy.run_module("components.train_model.worker", run_name="__main__")
 
 
 def test_too_little_memory_names_the_budget_to_lower(tmp_path: Path, sanity_params: Params, transcripts: Path) -> None:
-    from components.train_model.spec import Spec
-
     wide = {"stem_channels": 2048, "batch_norm": "frozen"}
     params = changed(sanity_params, model={"overrides": {"dna": wide}}, train={"batch_transcripts": 247})
-    Spec(payload=transcripts / "payload", params=params, work=tmp_path).write(tmp_path / "spec-0.json")
-    done = python(LIMITED, str(3 << 30), str(tmp_path / "spec-0.json"))
+    done = python(LIMITED, str(3 << 30), str(specify(tmp_path, transcripts, params)))
     assert done.returncode == 2, done.stderr[-2000:]
     error = json.loads((tmp_path / "error-0.json").read_text())
     assert error["where"] == "memory"
