@@ -14,7 +14,6 @@ step: all that decides the next one is in the checkpoint.
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -40,6 +39,7 @@ from components.train_model.optimization import (
 from components.train_model.parallel import Parallel, compile_blocks, load_state
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import check_budget, epoch_batches, plan_step
+from components.train_model.stopping import Preempted, StopRequest
 from components.train_model.tower_cache import TowerCache
 from components.train_model.towers import forward_passes, set_trainable, switch_to_training
 from components.train_model.trackers import Tracker
@@ -47,10 +47,6 @@ from components.train_model.trouble import diverged, memory_watched
 from components.train_model.validation import StoppedWhileValidating, Validation, standardised
 from components.train_sections import RuntimeParams, TrainParams
 from model.isoformer import IsoFormer
-
-
-class Preempted(Exception):  # noqa: N818 - a request, not an error
-    """SIGTERM arrived; the state is in the newest checkpoint."""
 
 
 class Trainer:
@@ -97,7 +93,7 @@ class Trainer:
         self.writer = CheckpointWriter(background=runtime.background_checkpoints)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_transcripts)
         self.total_steps = int(min(recipe.max_steps or math.inf, recipe.max_epochs * self.steps_per_epoch))
-        self.stop_requested = self.stop_agreed = False
+        self.stop, self.stop_agreed = StopRequest(), False
         self.trackers: list[Tracker] = []
         self.meter = Meter(peak_flops=0.0)
 
@@ -110,7 +106,6 @@ class Trainer:
     def run(self) -> None:
         """Train to the end, or to early stopping; resumes from the newest whole checkpoint."""
         self._resume()
-        signal.signal(signal.SIGTERM, self._request_stop)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.meter = Meter(peak_flops=matrix_peak(self.device, dtype) * self.ranks)
         shown = track(self.total_steps, "train", "steps", done=self.progress.step)
@@ -154,7 +149,7 @@ class Trainer:
         norm = self.parallel.clip(self.parameters, recipe.gradient_clip_norm)
         # Sums over ranks agree on all of them: all stop, or none does.
         own = math.fsum(float(error.sum()) for error in errors) if len(errors) > 1 else errors[0].sum().item()
-        totals = self.parallel.sum(torch.tensor([own, float(self.stop_requested)], dtype=torch.float64))
+        totals = self.parallel.sum(torch.tensor([own, float(self.stop.requested)], dtype=torch.float64))
         loss_sum, self.stop_agreed = float(totals[0]), bool(totals[1] > 0)
         if not math.isfinite(loss_sum) or loss_sum > recipe.max_loss * len(rows) or not torch.isfinite(norm):
             own_losses = {
@@ -223,7 +218,7 @@ class Trainer:
         where = f"validation after epoch {progress.epoch}, optimizer step {progress.step}"
         try:
             with self.ema:
-                scores = self.validation.scores(self._predict_whole, lambda: self.stop_requested, where)
+                scores = self.validation.scores(self._predict_whole, lambda: self.stop.requested, where)
                 self._keep_if_best(scores)
         except StoppedWhileValidating:
             self._stop()
@@ -259,9 +254,6 @@ class Trainer:
                 # As many as checkpoints: each of those finds the best model that it knows of.
                 kept = self.runtime.keep_checkpoints
                 self.writer.save(self.work / BEST, Progress(step=progress.step), self.identity, tensors, kept=kept)
-
-    def _request_stop(self, *_: Any) -> None:
-        self.stop_requested = True
 
     def _checkpoint_if_due(self) -> None:
         if self.stop_agreed:
