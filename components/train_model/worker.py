@@ -1,7 +1,7 @@
 """One training process: reads a specification, trains, leaves the model in the work folder.
 
-Exit status: 0 trained; 2 bad input (told in error-RANK.json); 75 stopped by SIGTERM or Ctrl-C with its
-state saved: run it again.
+Exit status: 0 trained; 2 bad input (told in error-RANK.json); 75 stopped by SIGTERM or Ctrl-C, or left behind by a
+torchrun that was killed, with its state saved: run it again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from components.train_model.data import TranscriptData, read_dataset_facts
 from components.train_model.disk import is_full, no_room
 from components.train_model.loop import Trainer
 from components.train_model.network import build_config
+from components.train_model.orphans import end_with_parent, hold, orphaned
 from components.train_model.parallel import load_state
 from components.train_model.preflight import preflight
 from components.train_model.spec import STOPPED, Spec
@@ -187,7 +188,11 @@ def main() -> int:
     """Entry point of a rank."""
     stop = StopRequest()
     stop.listen()
+    end_with_parent()
+    if orphaned():
+        return EXIT_STOPPED
     spec = Spec.read(Path(sys.argv[1]))
+    hold(spec.work)
     error_file = spec.work / f"error-{os.environ.get('RANK', '0')}.json"
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and list(spec.work.glob("error-*.json")):
         return EXIT_INPUT_ERROR  # bad input stays bad, however often it is tried
