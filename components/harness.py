@@ -23,6 +23,8 @@ THREADING = {"GOMP_SPINCOUNT": "1000"}
 
 # The status of a step that was asked to stop and can go on (EX_TEMPFAIL: a scheduler may try again).
 EXIT_STOPPED = 75
+# Seconds that a stopped training may take to save its state, unless its surroundings grant it less.
+GRACE_S = 300
 
 
 class StepStoppedError(Exception):

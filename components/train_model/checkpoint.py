@@ -1,4 +1,9 @@
-"""Checkpoints in the step's work folder: whole tensors as safetensors, the rest as JSON, written beside and renamed."""
+"""Checkpoints in the step's work folder: whole tensors as safetensors, the rest as JSON, written beside and renamed.
+
+step-NNNNNNNN             whole, unless the disk damaged it; the newest few are kept
+damaged-step-NNNNNNNN     found damaged at a start, out of the way; goes with the folder
+.step-NNNNNNNN.partial    being written, or left by a kill; .step-NNNNNNNN.replaced: the one before it of the same step
+"""
 
 from __future__ import annotations
 
@@ -18,8 +23,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from components.artifacts import canonical_json, sha256_file, write_json
+from components.train_model.disk import whole_or_not
 
 STATE = "state.json"
+CHECKPOINTS, BEST = "checkpoints", "best"
 
 
 @dataclass
@@ -40,6 +47,11 @@ class Progress:
     epoch_transcripts: float = 0.0  # transcripts' worth of observed labels
     history: list[dict[str, Any]] = field(default_factory=list)
     resharded: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step whose weights are the best so far, None where no epoch has been judged."""
+        return next((int(entry["step"]) for entry in self.history if entry["epoch"] == self.best_epoch), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +74,8 @@ class Checkpoint:
 class CheckpointWriter:
     """Writes checkpoints of one rank in order, beside the training if `background`.
 
-    What is written must be copies that nobody changes. An error of the disk is raised by the next call.
+    What is written must be copies that nobody changes. An error of the disk is raised by the next call, as `InputError`
+    where it is full.
     """
 
     def __init__(self, *, background: bool) -> None:
@@ -97,33 +110,90 @@ def _write(
     folder: Path, step: int, state: dict[str, Any], tensors: dict[str, dict[str, torch.Tensor]], kept: int
 ) -> None:
     final = folder / f"step-{step:08d}"
-    staging = folder / f".{final.name}.partial"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    digests = {}
-    for name, group in tensors.items():
-        file = staging / f"{name}.safetensors"
-        save_file(group, file)
-        digests[file.name] = sha256_file(file)
-    state["sha256"] = digests
-    write_json(staging / STATE, {**state, "state_sha256": _digest(state)})
-    for item in (*staging.iterdir(), staging):
-        _sync(item)
-    shutil.rmtree(final, ignore_errors=True)
-    staging.rename(final)
-    _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-kept]:
+    staging, replaced = folder / f".{final.name}.partial", folder / f".{final.name}.replaced"
+    size = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
+    with whole_or_not(staging, f"a checkpoint of step {step}", size):
+        staging.mkdir(parents=True)
+        digests = {}
+        for name, group in tensors.items():
+            file = staging / f"{name}.safetensors"
+            save_file(group, file)
+            digests[file.name] = sha256_file(file)
+        state["sha256"] = digests
+        write_json(staging / STATE, {**state, "state_sha256": _digest(state)})
+        for item in (*staging.iterdir(), staging):
+            _sync(item)
+        if final.exists():
+            # Whenever a kill comes, one of the two is there.
+            final.rename(replaced)
+        staging.rename(final)
+        _sync(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    for old in [path for path in _newest_first(folder) if _step_of(path) <= step][kept:]:
         shutil.rmtree(old)
 
 
+def take_up(work: Path) -> Checkpoint | None:
+    """The newest whole checkpoint below a work folder, None where training starts anew; one process may call.
+
+    Damaged ones are set aside; what a kill left half-written, and best models that the checkpoint knows nothing of, are
+    removed: what is written from here on is neither counted nor chosen among them.
+    """
+    checkpoints, models = work / CHECKPOINTS, work / BEST
+    for folder in (checkpoints, models):
+        _tidy(folder)
+    newest = find_newest(checkpoints)
+    if newest is None and any(checkpoints.glob("damaged-*")):
+        _say(f"all checkpoints in {checkpoints} are damaged: training starts anew, from step 0")
+    known = -1 if newest is None or newest.progress.best_step is None else newest.progress.best_step
+    for path in _newest_first(models):
+        if _step_of(path) > known:
+            shutil.rmtree(path)
+    best = find_newest(models)
+    if newest is not None and (best is None or best.progress.step != known):
+        # The best weights are gone: those of the next epoch take their place.
+        newest.progress.best_metric = None
+    return newest
+
+
 def find_newest(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint, None where there is none; a damaged one is passed over, and said so."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    """The newest whole checkpoint, None where there is none; damaged ones are renamed out of the way, and it is said.
+
+    One process at a time may call.
+    """
+    for path in _newest_first(folder):
         try:
             return _verified(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"checkpoint {path.name} is damaged ({error}); trying the one before it", file=sys.stderr, flush=True)
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            _say(f"checkpoint {path.name} is damaged ({error}), now {aside}; trying the one before it")
     return None
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a kill left half-written, and put back what was to be replaced."""
+    for path in folder.glob(".step-*.partial"):
+        shutil.rmtree(path)
+    for path in folder.glob(".step-*.replaced"):
+        final = folder / path.name[1:].removesuffix(".replaced")
+        if final.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(final)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=_step_of, reverse=True)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def open_step(folder: Path, step: int) -> Checkpoint:

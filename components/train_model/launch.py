@@ -9,9 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from components.harness import THREADING, StepStoppedError
+from components.harness import GRACE_S, THREADING, StepStoppedError
+from components.train_model.orphans import LAUNCHER, await_ranks
 from components.train_model.spec import STOPPED
 from components.train_sections import RuntimeParams
 from components.work_folders import lock_of
@@ -34,12 +38,16 @@ def from_trainer() -> bool:
 def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
     """Run the workers to their end in processes of their own, so that every door trains in the same surroundings.
 
-    Raises `InputError` where a worker refused its input, `StepStoppedError` after SIGTERM, `RuntimeError` where a
-    worker failed more often than `max_restarts`.
+    Raises `InputError` where a worker refused its input or one of a killed training does not end, `StepStoppedError`
+    after SIGTERM or Ctrl-C, `RuntimeError` where a worker failed more often than `max_restarts`.
     """
     environment = {
         **THREADING,
+        # By default torchrun kills ranks 30 s after SIGTERM, which is short for a large checkpoint on a slow disk. Who
+        # grants less kills torchrun too; who grants more says so in this variable.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_S),
         **os.environ,
+        LAUNCHER: str(os.getpid()),
         "PYTHONSAFEPATH": "1",
         "OMP_NUM_THREADS": "1",  # the worker sets its own thread count
         # Large buffers freed and mapped anew each step cost half as much again on a CPU.
@@ -48,6 +56,8 @@ def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
         # Stale keys of a shared store hang restarts after a rank was killed.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
+    if not from_trainer():  # machines of one training share the folder: ranks of another may have begun
+        await_ranks(folder)
     if node_rank() == 0:
         for stale in (*folder.glob("error-*.json"), *folder.glob(STOPPED)):
             stale.unlink()
@@ -55,25 +65,24 @@ def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
     with subprocess.Popen(
         launch_command(spec, runtime),
         env=environment,
-        # While a worker lives, nobody else takes the folder that it writes to.
+        # While a worker or torchrun lives, nobody else takes the folder; ranks under torchrun hold it themselves.
         pass_fds=[] if lock is None else [lock],
+        # A terminal sends Ctrl-C to a whole group of processes; torchrun must be told once, or it leaves its ranks.
+        process_group=0,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     ) as process:
-        previous = signal.getsignal(signal.SIGTERM)
-        if _in_main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+        stop = _Stop(process)
         try:
-            status = process.wait()
+            with _handled(stop):
+                status = process.wait()
         except BaseException:
             process.terminate()
             raise
-        finally:
-            if _in_main_thread():
-                signal.signal(signal.SIGTERM, previous)
     errors = sorted(folder.glob("error-*.json"))
     if errors:
         raise InputError(**json.loads(errors[0].read_text(encoding="utf-8")))
-    if (folder / STOPPED).exists():
+    # Stopped before its ranks could listen, torchrun leaves no such file, and has computed nothing.
+    if (folder / STOPPED).exists() or (status and stop.requested):
         raise StepStoppedError(f"training was stopped; its state is in {folder}. The same command goes on from there.")
     if status:
         raise RuntimeError(
@@ -92,10 +101,34 @@ def launch_command(spec: Path, runtime: RuntimeParams) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *own, *restarts, "-m", WORKER, str(spec)]
 
 
+class _Stop:
+    """Passes a stop on to a process once, as SIGTERM, however often it is asked for; a second Ctrl-C kills."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.requested, self._interrupts, self._process = False, 0, process
+
+    def __call__(self, number: int, *_: Any) -> None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
+            self._process.kill()
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested = True
+            self._process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def _handled(stop: _Stop) -> Iterator[None]:
+    """SIGTERM and Ctrl-C are answered by `stop` within the block, where a thread may say so."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT) if main}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _end_with_parent() -> None:
     """Have the kernel send SIGTERM should this process be killed: the workers then save their state and end."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

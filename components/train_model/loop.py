@@ -14,7 +14,6 @@ step: all that decides the next one is in the checkpoint.
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 
 from components.progress import track
-from components.train_model.checkpoint import CheckpointWriter, Progress, find_newest, open_step
+from components.train_model.checkpoint import BEST, CHECKPOINTS, CheckpointWriter, Progress, open_step, take_up
 from components.train_model.data import TranscriptData
 from components.train_model.identity import check_identity
 from components.train_model.loader import Counts, Loader, MicroBatch
@@ -40,6 +39,7 @@ from components.train_model.optimization import (
 from components.train_model.parallel import Parallel, compile_blocks, load_state
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import check_budget, epoch_batches, plan_step
+from components.train_model.stopping import Preempted, StopRequest
 from components.train_model.tower_cache import TowerCache
 from components.train_model.towers import forward_passes, set_trainable, switch_to_training
 from components.train_model.trackers import Tracker
@@ -48,10 +48,6 @@ from components.train_model.validation import StoppedWhileValidating, Validation
 from components.train_sections import RuntimeParams, TrainParams
 from model.isoformer import IsoFormer
 from model.loss import observed_transcripts, squared_errors
-
-
-class Preempted(Exception):  # noqa: N818 - a request, not an error
-    """SIGTERM arrived; the state is in the newest checkpoint."""
 
 
 class Trainer:
@@ -98,7 +94,7 @@ class Trainer:
         self.writer = CheckpointWriter(background=runtime.background_checkpoints)
         self.steps_per_epoch = math.ceil(len(train) / recipe.batch_transcripts)
         self.total_steps = int(min(recipe.max_steps or math.inf, recipe.max_epochs * self.steps_per_epoch))
-        self.stop_requested = self.stop_agreed = False
+        self.stop, self.stop_agreed = StopRequest(), False
         self.trackers: list[Tracker] = []
         self.meter = Meter(peak_flops=0.0)
 
@@ -111,7 +107,6 @@ class Trainer:
     def run(self) -> None:
         """Train to the end, or to early stopping; resumes from the newest whole checkpoint."""
         self._resume()
-        signal.signal(signal.SIGTERM, self._request_stop)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.meter = Meter(peak_flops=matrix_peak(self.device, dtype) * self.ranks)
         shown = track(self.total_steps, "train", "steps", done=self.progress.step)
@@ -156,7 +151,7 @@ class Trainer:
         norm = self.parallel.clip(self.parameters, recipe.gradient_clip_norm)
         # Sums over ranks agree on all of them: all stop, or none does.
         own = math.fsum(float(error.sum()) for error in errors) if len(errors) > 1 else errors[0].sum().item()
-        totals = self.parallel.sum(torch.tensor([own, float(self.stop_requested)], dtype=torch.float64))
+        totals = self.parallel.sum(torch.tensor([own, float(self.stop.requested)], dtype=torch.float64))
         loss_sum, self.stop_agreed = float(totals[0]), bool(totals[1] > 0)
         if not math.isfinite(loss_sum) or loss_sum > recipe.max_loss * count or not torch.isfinite(norm):
             own_losses = {
@@ -217,9 +212,10 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Judge on the validation split, keep the best weights, write a checkpoint."""
         progress = self.progress
+        where = f"validation after epoch {progress.epoch}, optimizer step {progress.step}"
         try:
             with self.ema:
-                scores = self.validation.scores(self._predict_whole, lambda: self.stop_requested)
+                scores = self.validation.scores(self._predict_whole, lambda: self.stop.requested, where)
                 self._keep_if_best(scores)
         except StoppedWhileValidating:
             self._stop()
@@ -252,10 +248,9 @@ class Trainer:
             progress.best_metric, progress.best_epoch = metric, progress.epoch
             tensors = {"model": dict(self.parallel.whole(self.model.state_dict()))}
             if self.rank == 0:
-                self.writer.save(self.work / "best", Progress(step=progress.step), self.identity, tensors, kept=1)
-
-    def _request_stop(self, *_: Any) -> None:
-        self.stop_requested = True
+                # As many as checkpoints: each of those finds the best model that it knows of.
+                kept = self.runtime.keep_checkpoints
+                self.writer.save(self.work / BEST, Progress(step=progress.step), self.identity, tensors, kept=kept)
 
     def _checkpoint_if_due(self) -> None:
         if self.stop_agreed:
@@ -276,22 +271,24 @@ class Trainer:
         }
         whole = {name: dict(self.parallel.whole(tensors)) for name, tensors in groups.items() if tensors}
         if self.rank == 0:
-            folder = self.work / "checkpoints"
+            folder = self.work / CHECKPOINTS
             self.writer.save(folder, self.progress, self.identity, whole, kept=self.runtime.keep_checkpoints)
 
     def _resume(self) -> None:
-        """Go on from the newest whole checkpoint, which rank 0 has verified."""
-        folder = self.work / "checkpoints"
-        newest = find_newest(folder) if self.rank == 0 else None
+        """Go on from the newest whole checkpoint, which rank 0 has verified before others open it."""
+        newest = take_up(self.work) if self.rank == 0 else None
         # One more, so that 0 says there is none.
         step = int(self.parallel.sum_number(float(newest.progress.step + 1) if newest else 0.0)) - 1
         if step < 0:
             return
-        found = newest or open_step(folder, step)
+        found = newest or open_step(self.work / CHECKPOINTS, step)
         resharded = check_identity(
             found.identity, self.identity, where=str(found.path), allow_reshard=self.runtime.allow_reshard
         )
         self.progress = found.progress
+        # Where rank 0 found no best weights, no rank knows of any.
+        if not self.parallel.sum_number(float(self.rank == 0 and found.progress.best_metric is not None)):
+            self.progress.best_metric = None
         if resharded:
             self.progress.resharded.append({"step": step, **resharded})
         set_trainable(self.model, self.recipe, epoch=self.progress.epoch)

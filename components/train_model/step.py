@@ -103,8 +103,17 @@ def _mention_unfinished(folder: Path, params: Params) -> None:
     for spec in sorted(folder.parent.glob("*/spec-0.json")):
         same_work = spec.parent.name[:KEY_LENGTH] == folder.name[:KEY_LENGTH]
         if not same_work and (spec.parent / "checkpoints").is_dir():
-            before = Spec.read(spec).params.config("extract", "model", "train")
-            changed = "; ".join(differences(before, now)) or "other input data or weights"
             print(
-                f"note: an unfinished training lies in {spec.parent}; this is another one ({changed})", file=sys.stderr
+                f"note: an unfinished training lies in {spec.parent}; this is another one ({_changes(spec, now)})",
+                file=sys.stderr,
             )
+
+
+def _changes(spec: Path, now: Mapping[str, Any]) -> str:
+    """How the parameters of another training differ from those of this one."""
+    try:
+        before = Spec.read(spec).params.config("extract", "model", "train")
+    except (OSError, ValueError, KeyError, TypeError):
+        # Written by an earlier version, whose knobs may have been others: of no concern to this training.
+        return "its parameters are of another version of this program"
+    return "; ".join(differences(before, now)) or "other input data or weights"

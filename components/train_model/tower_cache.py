@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,21 @@ class TowerCache:
         """From now on the tower answers with what was offered."""
         self.encoder.forward = self._answer
 
-    def fill(self, datasets: list[TranscriptData], *, rank: int, ranks: int, device: torch.device) -> None:
-        """Compute what is missing, a share of it on each rank; raises `InputError` where the disk is too small."""
+    def fill(
+        self, datasets: list[TranscriptData], *, rank: int, ranks: int, device: torch.device, stop: Callable[[], bool]
+    ) -> None:
+        """Compute what is missing, a share of it on each rank, until `stop` says so.
+
+        Raises `InputError` where the disk is too small.
+        """
         missing = self._missing(datasets)
         self._check_space(missing)
         own = {digest for digest in missing if int(digest[:8], 16) % ranks == rank}
         self.encoder.to(device).eval()
         with torch.no_grad(), track(len(own), f"frozen {self.name} tower", "sequences") as advance:
             for digest, sequence in self._all_sequences(datasets) if own else ():
+                if stop():
+                    return
                 if digest in own:
                     self._write(digest, self._compute(sequence, device))
                     own.remove(digest)
@@ -179,8 +186,12 @@ def fill_caches(
     rank: int,
     ranks: int,
     device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, TowerCache]:
-    """The caches of all encoders that are never trained, filled by all ranks; empty where the recipe wants none."""
+    """The caches of all encoders that are never trained, filled by all ranks; empty where the recipe wants none.
+
+    Once `stop` says so nothing more is computed: what is there is used by the next start.
+    """
     if not recipe.cache_frozen_towers:
         return {}
     names = [name for name in always_frozen(recipe) if name in model.encoders]
@@ -195,7 +206,7 @@ def fill_caches(
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     caches = {name: TowerCache(model, name, folder, dtype) for name in names}
     for cache in caches.values():
-        cache.fill(datasets, rank=rank, ranks=ranks, device=device)
+        cache.fill(datasets, rank=rank, ranks=ranks, device=device, stop=stop)
     if ranks > 1:
         torch.distributed.barrier()
     return caches

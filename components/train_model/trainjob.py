@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.harness import EXIT_STOPPED
+from components.harness import EXIT_STOPPED, GRACE_S
 from model.errors import InputError
 
 TRAINER_API = "trainer.kubeflow.org/v1alpha1"
@@ -49,7 +49,7 @@ class TrainJobRequest:
     memory: str = "128Gi"
     shared_memory: str = "16Gi"
     max_restarts: int = 10
-    grace_s: int = 300
+    grace_s: int = GRACE_S
     runtime: str | None = None
 
 
@@ -86,14 +86,19 @@ def _job(request: TrainJobRequest) -> dict[str, Any]:
                 "numNodes": request.nodes,
                 "numProcPerNode": request.processes_per_node,
                 "resourcesPerNode": {"requests": resources, "limits": resources},
-                "env": [
-                    {"name": "PYTHONSAFEPATH", "value": "1"},
-                    # Stale keys of a shared store hang restarts after a rank was killed.
-                    {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"},
-                ],
+                "env": [{"name": name, "value": value} for name, value in _environment(request).items()],
             },
         },
     }
+
+
+def _environment(request: TrainJobRequest) -> dict[str, str]:
+    # Stale keys of a shared store hang restarts after a rank was killed.
+    environment = {"PYTHONSAFEPATH": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    if request.runtime is None:
+        # torchrun grants its ranks all the time that the pod has.
+        environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(request.grace_s)
+    return environment
 
 
 def _arguments(request: TrainJobRequest) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,21 @@ def diverged(
         expected="a finite loss and gradient, the loss below train.max_loss",
         found=f"{bad} of {len(rows)} transcripts with a loss that is not finite; the worst: {shown}",
         fix=f"Look at the transcripts in {path}; lower train.learning_rate, add warm-up, or train in float32.",
+    )
+
+
+def no_scores(where: str, predicted_BT: np.ndarray, labels_BT: np.ndarray, transcript_ids: Sequence[str]) -> InputError:
+    """Validation gave no number: which transcripts' predictions are not finite, or are too large to be squared."""
+    seen_BT = np.where(np.isnan(labels_BT), 0, predicted_BT - labels_BT).astype(np.float64)
+    error_B = np.square(seen_BT).mean(axis=1)
+    worst = sorted(range(len(error_B)), key=lambda row: (np.isfinite(error_B[row]), -error_B[row]))[:3]
+    bad = int((~np.isfinite(predicted_BT)).any(axis=1).sum())
+    shown = ", ".join(f"{transcript_ids[row]} (squared error {error_B[row]:.3g})" for row in worst)
+    return InputError(
+        where=where,
+        expected="finite predictions, and a mean squared error that is a number",
+        found=f"{bad} of {len(error_B)} validation transcripts whose prediction is not finite; the worst: {shown}",
+        fix="Look at these transcripts; lower train.learning_rate, add warm-up, or train in float32.",
     )
 
 

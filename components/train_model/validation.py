@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from components.train_model.data import TranscriptData
 from components.train_model.loader import Loader, MicroBatch
 from components.train_model.parallel import Parallel
 from components.train_model.sampler import plan_step
-from components.train_model.trouble import memory_watched
+from components.train_model.trouble import memory_watched, no_scores
 from components.train_sections import BudgetParams
 from model.errors import InputError
 
@@ -32,9 +33,15 @@ class Validation:
     parallel: Parallel
 
     def scores(
-        self, predict: Callable[[MicroBatch], torch.Tensor], stop: Callable[[], bool] = lambda: False
+        self,
+        predict: Callable[[MicroBatch], torch.Tensor],
+        stop: Callable[[], bool] = lambda: False,
+        where: str = "validation",
     ) -> dict[str, float]:
-        """MSE of standardised labels, and R² averaged over tissues; `predict` gives (B, tissues)."""
+        """MSE of standardised labels, and R² averaged over tissues; `predict` gives (B, tissues).
+
+        Raises `InputError`, on every rank, where they are not finite.
+        """
         labels, predicted = self.loader.labels, self.predict(predict, stop)
         seen = ~np.isnan(labels).all(axis=0)
         labels, predicted = labels[:, seen], predicted[:, seen]
@@ -43,7 +50,10 @@ class Validation:
         error = np.nanmean(squared, axis=0) if missing else squared.mean(axis=0)
         spread = np.nanvar(labels, axis=0) if missing else labels.var(axis=0)
         r2 = float(np.mean(1 - error / np.where(spread > 0, spread, 1)))
-        return {"mse": float(error.mean()), "r2": r2}
+        mse = float(error.mean())
+        if not (math.isfinite(mse) and math.isfinite(r2)):
+            raise no_scores(where, predicted, labels, self.loader.data.transcript_ids)
+        return {"mse": mse, "r2": r2}
 
     @torch.no_grad()
     def predict(self, predict: Callable[[MicroBatch], torch.Tensor], stop: Callable[[], bool]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """One training process: reads a specification, trains, leaves the model in the work folder.
 
-Exit status: 0 trained; 2 bad input (told in error-RANK.json); 75 stopped by SIGTERM with its state saved: run it again.
+Exit status: 0 trained; 2 bad input (told in error-RANK.json); 75 stopped by SIGTERM or Ctrl-C, or left behind by a
+torchrun that was killed, with its state saved: run it again.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 
 from components.artifacts import write_json
 from components.harness import EXIT_STOPPED
 from components.params import Params
-from components.train_model.checkpoint import find_newest
+from components.train_model.checkpoint import BEST, find_newest
 from components.train_model.data import TranscriptData, read_dataset_facts
-from components.train_model.loop import Preempted, Trainer
+from components.train_model.disk import is_full, no_room
+from components.train_model.loop import Trainer
 from components.train_model.network import build_config
+from components.train_model.orphans import end_with_parent, hold, orphaned
 from components.train_model.parallel import load_state
 from components.train_model.preflight import preflight
 from components.train_model.spec import STOPPED, Spec
+from components.train_model.stopping import Preempted, StopRequest
 from components.train_model.tower_cache import fill_caches
 from components.train_model.towers import (
     add_adapters,
@@ -42,8 +47,8 @@ from model.weights import save_model
 EXIT_INPUT_ERROR = 2
 
 
-def train(spec: Spec) -> None:
-    """Train as specified and write model, history and throughput to `work/result`."""
+def train(spec: Spec, stop: StopRequest) -> None:
+    """Train as specified and write model, history and throughput to `work/result`; raises `Preempted` after a stop."""
     recipe, runtime = spec.params.train, spec.params.runtime
     device, ranks = _start(spec.params)
     rank = dist.get_rank() if ranks > 1 else 0
@@ -62,10 +67,15 @@ def train(spec: Spec) -> None:
     )
     if rank == 0:
         _describe(model, train_data, valid_data, spec.params, device, ranks)
-    caches = fill_caches(model, recipe, runtime, spec.work, [train_data, valid_data], rank, ranks, device)
+    stop.end_all(device)
+    datasets = [train_data, valid_data]
+    caches = fill_caches(model, recipe, runtime, spec.work, datasets, rank, ranks, device, lambda: stop.requested)
+    stop.end_all(device)
     trainer = Trainer(model, train_data, valid_data, recipe, runtime, spec.work, device, _identity(spec, ranks), caches)
     if runtime.preflight or spec.preflight_only:
         preflight(trainer)
+        stop.end_all(device)
+    trainer.stop = stop
     if not spec.preflight_only:
         if rank == 0 and spec.logs is not None:
             trainer.trackers = open_trackers(runtime.trackers, spec.logs, spec.params.config("model", "train"))
@@ -123,12 +133,13 @@ def _identity(spec: Spec, ranks: int) -> dict[str, Any]:
 
 
 def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
-    best = find_newest(work / "best")
-    if best is None:
+    best = find_newest(work / BEST)
+    # An older one is no substitute.
+    if best is None or best.progress.step != trainer.progress.best_step:
         raise InputError(
             where=str(work),
-            expected="a model of the best epoch",
-            found="none",
+            expected=f"the model of the best epoch, of optimizer step {trainer.progress.best_step}",
+            found="none" if best is None else f"one of step {best.progress.step}",
             fix="Delete the work folder and run again.",
         )
     whole = IsoFormer(model.config) if trainer.parallel.sharded else model
@@ -171,22 +182,38 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _train_or_say_full(spec: Spec, stop: StopRequest) -> None:
+    """Train; a disk that is full wherever training writes is told as what a person can mend."""
+    try:
+        train(spec, stop)
+    except (OSError, SafetensorError) as error:
+        if is_full(error):
+            raise no_room(spec.work, "room for what training writes", error) from None
+        raise
+
+
 def main() -> int:
     """Entry point of a rank."""
+    stop = StopRequest()
+    stop.listen()
+    end_with_parent()
+    if orphaned():
+        return EXIT_STOPPED
     spec = Spec.read(Path(sys.argv[1]))
+    hold(spec.work)
     error_file = spec.work / f"error-{os.environ.get('RANK', '0')}.json"
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and list(spec.work.glob("error-*.json")):
         return EXIT_INPUT_ERROR  # bad input stays bad, however often it is tried
     try:
-        train(spec)
+        _train_or_say_full(spec, stop)
     except InputError as error:
         facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
         write_json(error_file, facts)
         return EXIT_INPUT_ERROR
-    except Preempted as stop:
+    except Preempted as stopped:
         # Under torchrun the statuses of ranks are lost: the step looks for this file.
         (spec.work / STOPPED).touch()
-        print(stop, file=sys.stderr, flush=True)
+        print(stopped, file=sys.stderr, flush=True)
         return EXIT_STOPPED
     return 0
 

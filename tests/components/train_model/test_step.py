@@ -98,7 +98,7 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(
     tmp_path: Path, sanity_params: Params, transcripts: Path, stop: signal.Signals
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_stopped_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(
     with start_worker(folder, transcripts, params) as process:
         wait_for_checkpoint(folder, process)
         process.send_signal(stop)
-    assert process.returncode == (EXIT_STOPPED if stop == signal.SIGTERM else -signal.SIGKILL)
+    assert process.returncode == (-stop if stop == signal.SIGKILL else EXIT_STOPPED)
     assert not (folder / "result").exists()
     with start_worker(folder, transcripts, params) as process:
         assert process.stdout is not None

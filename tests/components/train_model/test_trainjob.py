@@ -45,6 +45,17 @@ def test_kubernetes_takes_the_pods_strictly() -> None:
         kubernetes_validate.validate({**job, "spec": {**job["spec"], "backoffLimits": 1}}, "1.36", strict=True)
 
 
+def test_torchrun_grants_its_ranks_the_grace_of_the_pod() -> None:
+    runtime, job = train_job(replace(REQUEST, grace_s=900))
+    (node,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert node["template"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 900
+    granted = {"name": "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "value": "900"}
+    assert granted in job["spec"]["trainer"]["env"]
+    # Of a runtime that is there, nobody here knows the grace.
+    (job,) = train_job(replace(REQUEST, runtime="isoformer-torch"))
+    assert granted["name"] not in {item["name"] for item in job["spec"]["trainer"]["env"]}
+
+
 def test_the_job_runs_the_step_on_the_claim_and_restarts_safely() -> None:
     runtime, job = train_job(REQUEST)
     trainer = job["spec"]["trainer"]

@@ -25,12 +25,18 @@ def changed(params: Params, **sections: dict[str, object]) -> Params:
     return Params.model_validate(data)
 
 
-def start(folder: Path, transcripts: Path, params: Params, **environment: str) -> subprocess.Popen[str]:
-    """Start the workers that `params` ask for in `folder`, one thread each: the tests share their cores."""
-    params = changed(params, runtime={"threads": params.runtime.processes})
+def specify(folder: Path, transcripts: Path, params: Params) -> Path:
+    """Write what workers in `folder` are told."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / "spec-0.json"
     Spec(payload=transcripts / "payload", params=params, work=folder, inputs={"transcripts": "data"}).write(spec)
+    return spec
+
+
+def start(folder: Path, transcripts: Path, params: Params, **environment: str) -> subprocess.Popen[str]:
+    """Start the workers that `params` ask for in `folder`, one thread each: the tests share their cores."""
+    params = changed(params, runtime={"threads": params.runtime.processes})
+    spec = specify(folder, transcripts, params)
     return subprocess.Popen(
         launch_command(spec, params.runtime),
         env={
