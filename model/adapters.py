@@ -7,7 +7,7 @@ Source of LoRA: Hu et al. 2022.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -72,6 +72,19 @@ def merge_lora(model: IsoFormer) -> None:
     for module in list(model.modules()):
         if isinstance(module, nn.Linear) and is_adapted(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def folded(model: IsoFormer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of `model`, whole tensors by name, in the plain layout: what `merge_lora` would leave."""
+    plain = dict(tensors)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and parametrize.is_parametrized(module, "weight"):
+            (terms,) = module.parametrizations["weight"]  # type: ignore[index]
+            assert isinstance(terms, LowRank)
+            prefix = f"{name}.parametrizations.weight"
+            weight, up, down = (plain.pop(f"{prefix}.{part}") for part in ("original", "0.up", "0.down"))
+            plain[f"{name}.weight"] = weight + terms.scale * (up @ down).flatten(0, 1)
+    return plain
 
 
 def is_adapted(module: nn.Module) -> bool:

@@ -90,14 +90,19 @@ class CheckpointWriter:
         tensors: dict[str, dict[str, torch.Tensor]],
         *,
         kept: int,
+        documents: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write one checkpoint: `tensors` maps a file's name to its tensors; only the newest `kept` stay."""
+        """Write one checkpoint; only the newest `kept` stay.
+
+        `tensors` maps a file's name to its tensors, `documents` that of a JSON file to what it says.
+        """
         state = {"progress": asdict(progress), "identity": dict(identity)}
         self.flush()  # one copy in memory at a time
+        arguments = (folder, progress.step, state, tensors, dict(documents or {}), kept)
         if self._pool is None:
-            _write(folder, progress.step, state, tensors, kept)
+            _write(*arguments)
         else:
-            self._pending = self._pool.submit(_write, folder, progress.step, state, tensors, kept)
+            self._pending = self._pool.submit(_write, *arguments)
 
     def flush(self) -> None:
         """Wait until all is on disk."""
@@ -107,7 +112,12 @@ class CheckpointWriter:
 
 
 def _write(
-    folder: Path, step: int, state: dict[str, Any], tensors: dict[str, dict[str, torch.Tensor]], kept: int
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    tensors: dict[str, dict[str, torch.Tensor]],
+    documents: dict[str, Any],
+    kept: int,
 ) -> None:
     final = folder / f"step-{step:08d}"
     staging, replaced = folder / f".{final.name}.partial", folder / f".{final.name}.replaced"
@@ -119,6 +129,9 @@ def _write(
             file = staging / f"{name}.safetensors"
             save_file(group, file)
             digests[file.name] = sha256_file(file)
+        for name, content in documents.items():
+            write_json(staging / name, content)
+            digests[name] = sha256_file(staging / name)
         state["sha256"] = digests
         write_json(staging / STATE, {**state, "state_sha256": _digest(state)})
         for item in (*staging.iterdir(), staging):

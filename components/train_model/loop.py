@@ -46,8 +46,10 @@ from components.train_model.trackers import Tracker
 from components.train_model.trouble import diverged, memory_watched
 from components.train_model.validation import StoppedWhileValidating, Validation, standardised
 from components.train_sections import RuntimeParams, TrainParams
+from model.adapters import folded
 from model.isoformer import IsoFormer
 from model.loss import observed_transcripts, squared_errors
+from model.weights import CONFIG_FILE
 
 
 class Trainer:
@@ -250,7 +252,16 @@ class Trainer:
             if self.rank == 0:
                 # As many as checkpoints: each of those finds the best model that it knows of.
                 kept = self.runtime.keep_checkpoints
-                self.writer.save(self.work / BEST, Progress(step=progress.step), self.identity, tensors, kept=kept)
+                # A model that others can read, whenever training may end.
+                tensors["model"] = folded(self.model, tensors["model"])
+                self.writer.save(
+                    self.work / BEST,
+                    Progress(step=progress.step),
+                    self.identity,
+                    tensors,
+                    kept=kept,
+                    documents={CONFIG_FILE: self.model.config.to_dict()},
+                )
 
     def _checkpoint_if_due(self) -> None:
         if self.stop_agreed:

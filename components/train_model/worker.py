@@ -143,11 +143,9 @@ def _write_result(trainer: Trainer, model: IsoFormer, work: Path) -> None:
             fix="Delete the work folder and run again.",
         )
     whole = IsoFormer(model.config) if trainer.parallel.sharded else model
-    if whole is not model:
-        add_adapters(whole, trainer.recipe)
-        whole.origins = model.origins
-    load_state(whole, best.tensors("model"))
+    whole.origins = model.origins
     merge_lora(whole)
+    load_state(whole, best.tensors("model"))
     staging = work / ".result.partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()

@@ -136,3 +136,17 @@ def test_another_number_of_processes_is_refused_or_resharded_and_recorded(
     finish(tmp_path / "straight", transcripts, params)
     straight, resharded = state(tmp_path / "straight", "model", 8), state(folder, "model", 8)
     assert max(float((straight[name] - resharded[name]).abs().max()) for name in straight) <= 1e-10
+
+
+@pytest.mark.slow
+def test_processes_that_lost_the_best_model_agree_on_the_next(
+    tmp_path: Path, sanity_params: Params, transcripts: Path
+) -> None:
+    """Only the first reads the folder; were the others to compare with what is gone, they would wait for ever."""
+    recipe = {"batch_transcripts": 64, "max_steps": 12, "checkpoint_every_steps": 2, "learning_rate": 0.1}
+    params = changed(sanity_params, train=recipe, runtime={"processes": 2, "sharding": "fsdp", "keep_checkpoints": 9})
+    finish(tmp_path, transcripts, params)
+    shutil.rmtree(tmp_path / "best")
+    for step in (10, 12):
+        shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:08d}")
+    assert "resuming at optimizer step 8" in finish(tmp_path, transcripts, params)

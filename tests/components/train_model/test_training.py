@@ -385,3 +385,19 @@ def test_a_tracker_that_cannot_start_is_named_and_one_that_fails_later_costs_no_
     monkeypatch.setattr(tracking.TensorBoardTracker, "start", unreachable)
     with pytest.raises(InputError, match=r"runtime\.trackers: expected tensorboard to start, found ConnectionError"):
         Accelerate("tensorboard", tmp_path, {})
+
+
+def test_the_best_model_so_far_can_be_read_while_training_runs(
+    tmp_path: Path, pretrained: Params, transcripts: Path
+) -> None:
+    """Of adapted towers too: whenever training ends, there is a model."""
+    towers = {"rna": {"trainable": "lora", "lora_rank": 2}}
+    trainer = make_trainer(changed(pretrained, train={"towers": towers}), transcripts, tmp_path)
+    train_steps(trainer, 2)
+    trainer._end_epoch()
+    trainer.writer.flush()
+    model = load_model(next((tmp_path / "best").glob("step-*")))
+    micro = trainer.loader.make(np.arange(8))
+    with torch.no_grad():
+        expected = trainer.model.eval()(micro.inputs)
+        torch.testing.assert_close(model(micro.inputs), expected, rtol=0, atol=1e-5)
