@@ -37,6 +37,10 @@ def train_dna_alone(model: Artifact, transcripts: Path, params: Params, work: Pa
     tree = params.model_dump(mode="json")
     tree.update(recipe)
     tree["model"] = {**recipe["model"], "modalities": ["dna"]}
+    # Of a whole network its DNA tower; weights of towers that are not there would be refused.
+    weights = params.data.weights
+    own = {"dna": weights.dna or weights.isoformer, "rna": None, "protein": None, "isoformer": None, "new_head": False}
+    tree["data"]["weights"] |= own
     out = work / "dna_alone" / model.digest[:16]
     with contextlib.suppress(AlreadyComplete):
         train_model({"transcripts": transcripts}, Params.from_json(json.dumps(tree)), out, work)

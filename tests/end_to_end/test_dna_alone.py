@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.artifacts import open_artifact
+from components.evaluate_model.dna_alone import train_dna_alone
 from components.evaluate_model.step import run
 from components.params import Params
+from model.weights import load_model
+from tests.components.train_model.workers import changed
 
 
 @pytest.mark.slow
@@ -30,3 +34,13 @@ def test_the_dna_tower_alone_is_trained_likewise_and_compared_by_tissue(
     (trained,) = (tmp_path / "work").rglob("dna_alone/*/payload/params.json")
     assert json.loads(trained.read_text())["model"]["modalities"] == ["dna"]
     assert "DNA tower alone" in (tmp_path / "evaluation" / "payload" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [("dna", "rna", "protein"), ("isoformer",)])
+def test_the_baseline_starts_from_the_dna_tower_of_the_weights(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, model: Path, given: tuple[str, ...]
+) -> None:
+    params = changed(sanity_params, data={"weights": dict.fromkeys(given, str(model / "payload"))})
+    out = train_dna_alone(open_artifact(model, "model"), transcripts, params, tmp_path)
+    assert set(load_model(out / "payload").origins) == {"dna"}
