@@ -82,7 +82,7 @@ def launch(spec: Path, folder: Path, runtime: RuntimeParams) -> None:
     if errors:
         raise InputError(**json.loads(errors[0].read_text(encoding="utf-8")))
     # Stopped before its ranks could listen, torchrun leaves no such file, and has computed nothing.
-    if (folder / STOPPED).exists() or (status and stop.requested):
+    if status and (stop.requested or (folder / STOPPED).exists()):
         raise StepStoppedError(f"training was stopped; its state is in {folder}. The same command goes on from there.")
     if status:
         raise RuntimeError(

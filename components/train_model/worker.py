@@ -206,7 +206,10 @@ def main() -> int:
         _train_or_say_full(spec, stop)
     except InputError as error:
         facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
-        write_json(error_file, facts)
+        try:
+            write_json(error_file, facts)
+        except OSError:  # the disk that the error speaks of
+            print(error, file=sys.stderr, flush=True)
         return EXIT_INPUT_ERROR
     except Preempted as stopped:
         # Under torchrun the statuses of ranks are lost: the step looks for this file.

@@ -15,6 +15,7 @@ import pytest
 from components.harness import GRACE_S, StepStoppedError
 from components.train_model import launch as launching
 from components.train_model.orphans import LAUNCHER, await_ranks, hold, orphaned
+from components.train_model.spec import STOPPED
 from components.train_sections import RuntimeParams
 from model.errors import InputError
 
@@ -52,6 +53,14 @@ def test_a_stop_before_the_worker_listens_is_a_stop_and_no_failure(
     signals(stop, after=tmp_path / "here")
     with pytest.raises(StepStoppedError, match="The same command goes on from there"):
         launch(tmp_path)
+
+
+def test_a_training_that_went_on_after_a_stop_of_its_ranks_and_ended_is_no_stop(
+    tmp_path: Path, worker: list[str]
+) -> None:
+    """As torchrun starts ranks again that somebody stopped one by one."""
+    worker.append(f"import pathlib; pathlib.Path({str(tmp_path / STOPPED)!r}).touch()")
+    launch(tmp_path)
 
 
 STUBBORN = """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.artifacts import AlreadyComplete, digest_of, open_artifact
-from components.harness import EXIT_STOPPED
+from components.harness import EXIT_STOPPED, THREADING
 from components.params import Params
 from components.train_model.spec import Spec
 from components.train_model.step import run
@@ -83,7 +83,7 @@ def start_worker(folder: Path, transcripts: Path, params: Params, stderr: int | 
     Spec(payload=transcripts / "payload", params=params, work=folder).write(folder / "spec.json")
     return subprocess.Popen(
         [sys.executable, "-m", "components.train_model.worker", str(folder / "spec.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**THREADING, **os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
