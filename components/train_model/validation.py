@@ -45,7 +45,8 @@ class Validation:
         labels, predicted = self.loader.labels, self.predict(predict, stop)
         seen = ~np.isnan(labels).all(axis=0)
         labels, predicted = labels[:, seen], predicted[:, seen]
-        squared = (predicted - labels) ** 2
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            squared = (predicted - labels) ** 2
         missing = bool(np.isnan(labels).any())
         error = np.nanmean(squared, axis=0) if missing else squared.mean(axis=0)
         spread = np.nanvar(labels, axis=0) if missing else labels.var(axis=0)
