@@ -98,7 +98,7 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(
     tmp_path: Path, sanity_params: Params, transcripts: Path, stop: signal.Signals
 ) -> None:
