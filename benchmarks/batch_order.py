@@ -1,7 +1,7 @@
 """Claim: keeping the transcripts of a DNA window together in a batch costs no quality against plain shuffling; and what
 clusters of start sites on one window (inexact) cost.
 
-    python -m benchmarks.batch_order [--seeds 6] [--transcripts 8000] [--epochs 6] [--learning-rate 0.002]
+    python -m benchmarks.batch_order [--seeds 20] [--transcripts 8000] [--epochs 6] [--learning-rate 0.002]
 
 Trains the sanity network on SIMULATED data for each seed and each setting; validation R², evaluated on exact windows.
 Start sites that are to be clustered lie up to 40 bp apart at one promoter. One training per core at a time, one thread
@@ -76,7 +76,7 @@ def train(params: Params, payload: Path, work: Path) -> tuple[float, float]:
 def main() -> None:
     """Train every setting with every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--transcripts", type=int, default=8000)
     parser.add_argument("--epochs", type=int, default=6)
