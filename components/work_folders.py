@@ -22,8 +22,8 @@ from components.artifacts import config_digest, digest_of
 
 KEY_LENGTH = 16  # of the digest in a work folder's name
 LOCK = ".lock"
-# So long may the children of a killed step take to save their state and end.
-ORPHANS_S = 120.0
+# So long may the children of a killed step take to save their state and end: `harness.GRACE_S`, and to be killed.
+ORPHANS_S = 330.0
 # Open files by which this process holds work folders; closing one, as the system does at its end, lets go.
 _locks: dict[Path, int] = {}
 

@@ -177,7 +177,8 @@ def find_newest(folder: Path) -> Checkpoint | None:
     for path in _newest_first(folder):
         try:
             return _verified(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as error:
+            # Any other error of the system may pass: the checkpoint is none the worse for it.
             aside = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

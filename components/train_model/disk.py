@@ -39,9 +39,10 @@ def is_full(error: BaseException) -> bool:
 
 def no_room(folder: Path, wanted: str, error: BaseException) -> InputError:
     """What to do about a full disk."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return InputError(
         where=str(folder),
         expected=wanted,
-        found=f"{shutil.disk_usage(folder).free:,} bytes free ({error})",
+        found=f"{shutil.disk_usage(there).free:,} bytes free ({error})",
         fix="Free some, or lower runtime.keep_checkpoints; the same command goes on from the newest checkpoint.",
     )

@@ -272,6 +272,8 @@ class Trainer:
     def _stop(self) -> None:
         self._checkpoint()
         self.writer.flush()
+        # torchrun kills the others soon after one has ended: none does before the state is on disk.
+        self.parallel.barrier()
         raise Preempted(f"stopped at optimizer step {self.progress.step}, checkpoint written")
 
     def _checkpoint(self) -> None:

@@ -116,4 +116,4 @@ def _changes(spec: Path, now: Mapping[str, Any]) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         # Written by an earlier version, whose knobs may have been others: of no concern to this training.
         return "its parameters are of another version of this program"
-    return "; ".join(differences(before, now)) or "other input data or weights"
+    return "; ".join(differences(before, now)) or "other input data or weights, or an earlier version"

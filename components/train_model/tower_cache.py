@@ -147,8 +147,11 @@ class TowerCache:
         path = self._path(digest)
         path.parent.mkdir(exist_ok=True)
         staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        save_file({"states": states}, staging)
-        staging.rename(path)
+        try:
+            save_file({"states": states}, staging)
+            staging.rename(path)
+        finally:
+            staging.unlink(missing_ok=True)
 
     def _load(self, digest: str) -> torch.Tensor:
         path = self._path(digest)

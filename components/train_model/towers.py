@@ -120,7 +120,9 @@ def forward_passes(recipe: TrainParams, cached: Iterable[str]) -> Mapping[str, i
 
 
 def check_recipe(model: IsoFormer, recipe: TrainParams, runtime: RuntimeParams) -> None:
-    """Raise `InputError` for what cannot be exact: split batch statistics, unfreezing of sharded weights."""
+    """Raise `InputError` for tissues that there are not, and for what cannot be exact: split batch statistics,
+    unfreezing of sharded weights.
+    """
     dna = model.config.dna
     if (
         isinstance(dna, EnformerConfig)
@@ -133,6 +135,14 @@ def check_recipe(model: IsoFormer, recipe: TrainParams, runtime: RuntimeParams) 
             expected="no budget with batch_norm global, whose statistics are those of the whole step",
             found="a budget that would split it",
             fix="Set model.overrides.dna.batch_norm to frozen, or all of train.budget to null.",
+        )
+    unknown = sorted(set(recipe.loss_tissues) - set(model.config.tissues))
+    if unknown:
+        raise InputError(
+            where="train.loss_tissues",
+            expected=f"tissues of the dataset: {', '.join(model.config.tissues)}",
+            found=", ".join(unknown),
+            fix="Name them as the dataset does, or none to count all.",
         )
     late = [name for name, tower in recipe.towers if tower.unfreeze_epoch is not None]
     if runtime.sharding == "fsdp" and late:

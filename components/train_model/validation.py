@@ -15,7 +15,6 @@ from components.train_model.parallel import Parallel
 from components.train_model.sampler import plan_step
 from components.train_model.trouble import memory_watched, no_scores
 from components.train_sections import BudgetParams
-from model.errors import InputError
 
 EVALUATION_BATCH = 256
 
@@ -82,14 +81,6 @@ def standardised(data: TranscriptData, tissues: Sequence[str] = ()) -> np.ndarra
     NaN, which no loss counts, in tissues that are not among `tissues`, where any is named.
     """
     config = data.config
-    unknown = sorted(set(tissues) - set(config.tissues))
-    if unknown:
-        raise InputError(
-            where="train.loss_tissues",
-            expected=f"tissues of the dataset: {', '.join(config.tissues)}",
-            found=", ".join(unknown),
-            fix="Name them as the dataset does, or none to count all.",
-        )
     mean, std = (np.array(scale, dtype=np.float32) for scale in (config.output_mean, config.output_std))
     labels = np.asarray((data.labels - mean) / std, dtype=np.float32)
     if tissues:

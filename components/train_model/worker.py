@@ -27,6 +27,7 @@ from components.train_model.network import build_config
 from components.train_model.orphans import end_with_parent, hold, orphaned
 from components.train_model.parallel import load_state
 from components.train_model.preflight import preflight
+from components.train_model.sampler import check_budget
 from components.train_model.spec import STOPPED, Spec
 from components.train_model.stopping import Preempted, StopRequest
 from components.train_model.tower_cache import fill_caches
@@ -69,6 +70,8 @@ def train(spec: Spec, stop: StopRequest) -> None:
         _describe(model, train_data, valid_data, spec.params, device, ranks)
     stop.end_all(device)
     datasets = [train_data, valid_data]
+    for data in datasets:  # before hours are spent on caches
+        check_budget(data.sizes, recipe.budget, data.transcript_ids)
     caches = fill_caches(model, recipe, runtime, spec.work, datasets, rank, ranks, device, lambda: stop.requested)
     stop.end_all(device)
     trainer = Trainer(model, train_data, valid_data, recipe, runtime, spec.work, device, _identity(spec, ranks), caches)
@@ -79,9 +82,11 @@ def train(spec: Spec, stop: StopRequest) -> None:
     if not spec.preflight_only:
         if rank == 0 and spec.logs is not None:
             trainer.trackers = open_trackers(runtime.trackers, spec.logs, spec.params.config("model", "train"))
-        trainer.run()
-        for tracker in trainer.trackers:
-            tracker.close()
+        try:
+            trainer.run()
+        finally:
+            for tracker in trainer.trackers:
+                tracker.close()
         if rank == 0:
             _write_result(trainer, model, spec.work)
     if dist.is_initialized():

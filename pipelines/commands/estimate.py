@@ -87,7 +87,7 @@ def estimate(
         micro_batch=8 if micro_batch is None else micro_batch,
         transcripts=count or (82_205 if transcripts is None else len(lengths.rna_nt)),
         precision=precision or ("fp32" if gpu == THIS_CPU else "bf16"),
-        batch_transcripts=None if params is None else params.train.batch_transcripts,
+        batch_transcripts=None if params is None else -(-params.train.batch_transcripts // params.runtime.processes),
         prepare=prepare,
     )
     largest = largest_micro_batch(plan, chosen, lengths, prepare=prepare)
@@ -276,5 +276,9 @@ def _print_recipe(params: Params, plan: Plan) -> None:
     late = [name for name, tower in train.towers if tower.unfreeze_epoch is not None]
     if late:
         typer.echo(f"not counted   that {', '.join(late)} will be unfrozen: these are the first epoch's figures")
+    if train.ema_decay:
+        typer.echo("not counted   the average of the weights: 4 bytes for each that is trained")
+    if train.precision == "float64":
+        typer.echo("not counted   that float64 takes twice the memory, and several times the time")
     if train.cache_frozen_towers:
         typer.echo("not counted   that outputs of frozen towers are kept: from the second epoch on they cost nothing")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.work_folders import release, work_folder
+from components.harness import GRACE_S
+from components.work_folders import ORPHANS_S, release, work_folder
 
 
 @pytest.fixture
@@ -24,6 +25,11 @@ def test_work_folders_differ_by_input_and_configuration(tmp_path: Path, source: 
     assert work_folder(tmp_path, "train", {"source": source}, {"seed": 2}) != first
     source.write_text("other")
     assert work_folder(tmp_path, "train", {"source": source}, {"seed": 1}) != first
+
+
+def test_a_folder_is_waited_for_as_long_as_a_killed_training_may_take_to_end() -> None:
+    """Else the next try begins from nothing in a folder of its own, beside it."""
+    assert ORPHANS_S > GRACE_S
 
 
 HOLDER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import torch
 
 from components.params import Params
 from components.train_model.checkpoint import CheckpointWriter, Progress, take_up
+from components.train_model.disk import no_room
 from model.errors import InputError
 from tests.components.train_model.workers import changed, finish
 
@@ -60,6 +62,21 @@ def test_damaged_newest_checkpoints_do_not_count_among_those_to_keep(
         assert step in steps(folder)
     assert steps(folder) == [490, 495]
     assert taken_up(tmp_path).step == 495
+
+
+def test_an_error_of_the_system_that_may_pass_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("checkpoints", "best"):
+        write(tmp_path / name, 5, best=5)
+
+    def fails(_: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("components.train_model.checkpoint.sha256_file", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            take_up(tmp_path)
+    assert taken_up(tmp_path).best_step == 5
+    assert steps(tmp_path / "best") == [5]
 
 
 @pytest.mark.parametrize("kept", [1, 2])
@@ -137,8 +154,11 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(tmp_pat
     ):
         write(tmp_path, 10, size=200_000)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+    full = no_room(tmp_path / "not" / "made", "room", OSError(errno.ENOSPC, "No space left on device"))
+    assert "bytes free ([Errno 28] No space left on device)" in str(full)
 
 
+@pytest.mark.slow
 def test_after_falling_back_over_two_damaged_checkpoints_training_ends_like_an_unbroken_one(
     tmp_path: Path, sanity_params: Params, transcripts: Path
 ) -> None:

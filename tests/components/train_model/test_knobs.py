@@ -13,6 +13,7 @@ from components.params import Params
 from components.train_model.loop import Trainer
 from components.train_model.optimization import part_of
 from components.train_model.plot import kept_epoch, plot_history
+from components.train_model.towers import check_recipe
 from model.errors import InputError
 from model.weights import load_model
 from tests.components.train_model.trainers import make_trainer, train_steps
@@ -241,8 +242,9 @@ def test_only_the_tissues_that_count_are_learned_and_judged(plain: Params, trans
     error, spread = ((predicted - labels) ** 2).mean(axis=0), labels.var(axis=0)
     scores = trainer.validation.scores(trainer._predict_whole)
     assert scores == pytest.approx({"mse": error.mean(), "r2": (1 - error / spread).mean()}, rel=1e-5)
+    wrong = changed(plain, train={"loss_tissues": ["Livr"]})
     with pytest.raises(InputError, match=r"found Livr"):
-        make_trainer(changed(plain, train={"loss_tissues": ["Livr"]}), transcripts, tmp_path)
+        check_recipe(trainer.model, wrong.train, wrong.runtime)
 
 
 @pytest.mark.parametrize("tower", ["dna", "rna", "protein"])

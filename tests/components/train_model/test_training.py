@@ -18,11 +18,14 @@ from components.train_model.identity import check_identity, differences
 from components.train_model.preflight import preflight
 from components.train_model.recompute import recompute_activations
 from components.train_model.sampler import epoch_batches, plan_step
+from components.train_model.spec import Spec
 from components.train_model.step import run, run_preflight
+from components.train_model.stopping import Preempted, StopRequest
 from components.train_model.tower_cache import TowerCache
 from components.train_model.towers import check_origins, origin_lines
 from components.train_model.trackers import Accelerate, Dispensable, open_trackers
 from components.train_model.trouble import memory_advice
+from components.train_model.worker import train
 from components.train_sections import BudgetParams
 from model.errors import InputError
 from model.loss import observed_transcripts
@@ -401,3 +404,40 @@ def test_the_best_model_so_far_can_be_read_while_training_runs(
     with torch.no_grad():
         expected = trainer.model.eval()(micro.inputs)
         torch.testing.assert_close(model(micro.inputs), expected, rtol=0, atol=1e-5)
+
+
+def test_a_stopped_training_ends_once_its_state_is_written_and_its_curves_are_closed(
+    tmp_path: Path, sanity_params: Params, transcripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several processes none ends before: torchrun would kill the one that writes."""
+    seen: list[str] = []
+    trainer = make_trainer(sanity_params, transcripts, tmp_path / "alone")
+    monkeypatch.setattr(
+        trainer.parallel, "barrier", lambda: seen.extend(p.name for p in (trainer.work / "checkpoints").iterdir())
+    )
+    with pytest.raises(Preempted):
+        trainer._stop()
+    assert seen == ["step-00000000"]
+
+    class Curves:
+        def log(self, values: object, step: int) -> None: ...
+
+        def close(self) -> None:
+            seen.append("closed")
+
+    def stopped(_: object) -> None:
+        raise Preempted
+
+    monkeypatch.setattr("components.train_model.worker.open_trackers", lambda *_: [Curves()])
+    monkeypatch.setattr("components.train_model.worker.Trainer.run", stopped)
+    threads, exact_only = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        with pytest.raises(Preempted):
+            train(
+                Spec(payload=transcripts / "payload", params=sanity_params, work=tmp_path, logs=tmp_path / "logs"),
+                StopRequest(),
+            )
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact_only)
+    assert seen[-1] == "closed"
